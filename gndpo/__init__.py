@@ -1,1 +1,2 @@
-"""On-policy distillation of vision-language models: one LightningModule, one Hydra key per strategy."""
+"""On-policy distillation of vision-language models: one LightningModule, one Hydra key per
+strategy."""

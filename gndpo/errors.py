@@ -4,7 +4,8 @@ from hydra.errors import CompactHydraException
 
 
 class UserError(CompactHydraException):
-    """A mistake that the user can mend. Hydra prints the message alone, without a traceback, and exits with 1.
+    """A mistake that the user can mend. Hydra prints the message alone, without a traceback, and
+    exits with 1.
 
     The message is one sentence: what failed, what was found, what is allowed, what to type.
     """

@@ -1,0 +1,90 @@
+# `make help` lists the targets. Everything installs into .venv; nothing needs a GPU or an account.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CORES := $(shell nproc 2>/dev/null || echo 2)
+JOBS ?= $(CORES)
+
+EXPERIMENT ?= demo
+SWEEP ?= $(EXPERIMENT)
+ADVANTAGES ?= raw_kl,full_kl,gndpo,trust_region,decomposed
+SEEDS ?= 0,1,2
+OVERRIDES ?=
+RUNS ?= runs/$(SWEEP)
+
+# One thread per job when the jobs fill the cores: two jobs with two threads each crawl on two cores.
+THREADS := $(shell echo $$(( $(CORES) > $(JOBS) ? $(CORES) / $(JOBS) : 1 )))
+LIMIT_THREADS := OMP_NUM_THREADS=$(THREADS) OMP_WAIT_POLICY=passive
+export HF_HUB_OFFLINE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# A Python counts when it runs, is in range and can make environments (pyenv shims and bare Debian
+# pythons fail that).
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+find_python = $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
+  $$p -c '$(USABLE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+.PHONY: help setup demo test lint format sweep report wheel clean always
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@echo
+	@echo "Variables: TORCH PYTHON EXPERIMENT SWEEP ADVANTAGES SEEDS OVERRIDES JOBS RUNS, e.g."
+	@echo "  make sweep EXPERIMENT=stress ADVANTAGES=raw_kl,gndpo SEEDS=0,1 OVERRIDES='steps=100'"
+
+# Asking for a torch by name repeats the installation; otherwise the stamp decides.
+ifneq ($(origin TORCH),file)
+$(STAMP): always
+endif
+
+$(STAMP): pyproject.toml constraints.txt
+	@python="$(or $(PYTHON),$(find_python))"; \
+	if ! $${python:-false} -c '$(USABLE)' 2>/dev/null; then \
+	  echo "No usable Python (got '$(PYTHON)'): install 3.11, 3.12 or 3.13 with its venv module" \
+	    "or name one with 'make setup PYTHON=/path/to/python3.12'." >&2; exit 1; fi; \
+	$(BIN)/python -c '$(USABLE)' 2>/dev/null || $$python -m venv --clear $(VENV)
+	@echo "Installing $(TORCH), then the rest, into $(VENV) (minutes the first time)"
+	@$(BIN)/python -m pip install -qq $(TORCH)
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP)  ## Create .venv and install torch, then the rest under constraints.txt
+
+demo: setup  ## Train the models, sweep five strategies over three seeds, print table and figures
+	@$(BIN)/gndpo-pretrain
+	@$(MAKE) sweep EXPERIMENT=demo
+
+test: lint  ## Lint, types and the fast tests
+	@$(LIMIT_THREADS) $(BIN)/pytest -q -n $(JOBS) --dist loadfile
+
+lint: setup  ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup  ## Rewrite the code in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# The report is written even when a job failed: it names the job and the reason.
+sweep: setup  ## Run EXPERIMENT for every one of ADVANTAGES and SEEDS, then report
+	@status=0; $(LIMIT_THREADS) $(BIN)/gndpo-train -m experiment=$(EXPERIMENT) sweep=$(SWEEP) \
+	  advantage=$(ADVANTAGES) seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) \
+	  $(OVERRIDES) || status=$$?; \
+	$(BIN)/gndpo-report runs/$(SWEEP); exit $$status
+
+report: setup  ## Print the table of RUNS and write it, with figures, to RUNS/report
+	@$(BIN)/gndpo-report $(RUNS)
+
+wheel: setup  ## Build the wheel, which carries conf/
+	@$(BIN)/python -m build --wheel
+
+clean:  ## Remove .venv, caches and builds; runs/ stays
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,38 @@
+"""What a cached result depends on, and how it gets into the cache: by one process, whole or not at all."""
+
+import ast
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock
+
+from gndpo.errors import UserError
+
+
+def fingerprint(settings: str, files: Iterable[Path]) -> str:
+    """Hash of the settings, of Python files (comments and layout left out) and of the libraries' versions."""
+    code = [ast.unparse(ast.parse(file.read_text())) for file in files]
+    libraries = {name: version(name) for name in ("torch", "transformers", "scikit-learn")}
+    text = json.dumps([settings, code, libraries])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cached(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, made by `make(empty folder)` if it is missing. Others wait meanwhile; an interrupted one leaves nothing."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+                    beside = Path(scratch) / folder.name
+                    beside.mkdir()
+                    make(beside)
+                    os.replace(beside, folder)
+    except PermissionError as error:
+        raise UserError(f"cannot write the cache {folder.parent}: {error.strerror}; set cache_dir=") from error
+    return folder

@@ -1,0 +1,160 @@
+"""What happens around a step: logs, evaluation, checkpoints, progress. In this order, so that a
+checkpoint covers its rows."""
+
+import logging
+import sys
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gndpo import checkpoints
+from gndpo.data.rows import Row
+from gndpo.evaluation import evaluate
+from gndpo.module import Distillation
+from gndpo.policy import Policy
+from gndpo.runfolder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+class RunLog(Callback):
+    """Every step's metrics and samples into the run folder, then to the loggers."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, Distillation)
+        self.folder.append("metrics.jsonl", {"step": module.step, **outputs["metrics"]})
+        for sample in outputs["samples"]:
+            self.folder.append("samples.jsonl", {"step": module.step, **sample})
+        for logger in trainer.loggers:
+            logger.log_metrics(outputs["metrics"], step=module.step)
+
+
+class Evaluation(Callback):
+    """Validation rows on a schedule; test rows before the first step (student and teacher) and
+    after the last (student)."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        rows: dict[str, list[Row]],
+        *,
+        every: int,
+        k: int,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        self.folder, self.rows, self.every = folder, rows, every
+        self.options = {"k": k, "max_tokens": max_tokens, "seed": seed}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, Distillation)
+        if module.step == 0:
+            self.run(trainer, module, "validation")
+            self.run(trainer, module, "test")
+            self.run(trainer, module, "test", teacher=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, Distillation)
+        last = module.step == module.settings.steps
+        if last or (self.every > 0 and module.step % self.every == 0):
+            self.run(trainer, module, "validation")
+        if last:
+            self.run(trainer, module, "test")
+
+    def run(
+        self, trainer: Trainer, module: Distillation, split: str, *, teacher: bool = False
+    ) -> None:
+        policy: Policy = module.teacher if teacher else module.student
+        rows = self.rows[split]
+        numbers = evaluate(
+            policy, module.processor, rows, module.reward, device=module.device, **self.options
+        )
+        label = {"step": module.step, "model": "teacher" if teacher else "student", "split": split}
+        self.folder.append(
+            "eval.jsonl", {**label, "n": len(rows), "k": self.options["k"], **numbers}
+        )
+        if not teacher:
+            for logger in trainer.loggers:
+                logger.log_metrics(
+                    {f"{name}/{split}": x for name, x in numbers.items()}, step=module.step
+                )
+
+
+class Checkpoints(Callback):
+    """Every `every` steps and at the end, the last `keep` kept."""
+
+    def __init__(self, folder: RunFolder, *, every: int, keep: int) -> None:
+        self.folder, self.every, self.keep = folder, every, keep
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, Distillation)
+        if module.step == module.settings.steps or (
+            self.every > 0 and module.step % self.every == 0
+        ):
+            state = {"updates": module.updates}
+            optimizer = trainer.optimizers[0]
+            checkpoints.save(
+                self.folder.checkpoints,
+                module.step,
+                module.student.model,
+                optimizer,
+                module.carry,
+                state,
+            )
+            checkpoints.prune(self.folder.checkpoints, self.keep)
+            self.folder.write_status(step=module.step)
+
+
+class Terminal(Callback):
+    """One bar with the numbers that matter on a terminal; one line every `every` steps
+    elsewhere."""
+
+    def __init__(self, *, every: int) -> None:
+        self.every = every
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, disable=not sys.stderr.isatty())
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, Distillation)
+        self.bar.start()
+        self.task = self.bar.add_task(
+            "training", total=module.settings.steps, completed=module.step
+        )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, Distillation)
+        m = outputs["metrics"]
+        line = (
+            f"accuracy {m['reward/accuracy']:.2f}  log-ratio {m['teacher/log_ratio_mean']:+.3f}  "
+            f"grad {m['grad/norm']:.2g}  {m['time/tokens_per_s']:.0f} tokens/s"
+        )
+        self.bar.update(self.task, completed=module.step, description=line)
+        if self.bar.disable and (
+            module.step % self.every == 0 or module.step == module.settings.steps
+        ):
+            log.info("step %d of %d: %s", module.step, module.settings.steps, line)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.bar.stop()
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        self.bar.stop()

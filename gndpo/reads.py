@@ -1,0 +1,67 @@
+"""What a strategy reads, found by one dry run on random scores; scoring then computes exactly
+that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from gndpo.errors import UserError
+from gndpo.matches import touch
+from gndpo.scores import VIEWS, Request, Scores
+from gndpo.signal import Signal, Strategy
+
+
+@dataclass(frozen=True)
+class Reads:
+    """requests: quantities to compute, per view. whole: views whose distributions are kept for
+    the update. trained: student views that need gradient. Student and teacher log-probabilities
+    of the sampled tokens are always there: metrics need them."""
+
+    requests: Mapping[str, frozenset[Request]]
+    whole: frozenset[str]
+    trained: frozenset[str]
+
+
+def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
+    """Run the strategy once on a tiny random batch over the real vocabulary and note what it,
+    and its matches, read."""
+    scores = random_scores(vocabulary)
+    signal = strategy(scores)
+    if not isinstance(signal, Signal):
+        raise UserError(
+            f"the strategy returned {type(signal).__name__}, it must return a gndpo.signal.Signal"
+        )
+    for match in signal.matches:
+        touch(match, scores)
+    requests = {
+        name: set(view.known) for name, view in scores.views.items() if view.known or view.whole
+    }
+    for asked in list(requests.values()):
+        for request in asked:
+            if request[0] == "kl":
+                requests.setdefault(request[1], set())
+    for name in ("student", "teacher"):
+        requests.setdefault(name, set()).add(("logp",))
+    return Reads(
+        requests={name: frozenset(asked) for name, asked in requests.items()},
+        whole=frozenset(name for name, view in scores.views.items() if view.whole),
+        trained=frozenset({"student", *(match.view for match in signal.matches)}),
+    )
+
+
+def random_scores(vocabulary: int, B: int = 4, T: int = 3, seed: int = 0) -> Scores:
+    """Random distributions for every view, answers of different lengths, two prompts."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = {name: torch.randn(B, T, vocabulary, generator=generator) for name in VIEWS}
+    length_B = torch.tensor([T, *([max(1, T - 1)] * (B - 1))])
+    scores = Scores.from_logits(
+        **logits,  # type: ignore[arg-type]
+        ids=torch.randint(vocabulary, (B, T), generator=generator),
+        mask=torch.arange(T) < length_B[:, None],
+        uniform=torch.rand(B, T, generator=generator),
+        behaviour_logp=torch.zeros(B, T),
+        group=torch.arange(B) // 2,
+        reward=torch.rand(B, generator=generator),
+    )
+    return scores

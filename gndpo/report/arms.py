@@ -1,0 +1,83 @@
+"""Runs become arms: what was compared with what, under which name, and whether that was fair."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gndpo.report.load import Run
+
+# What may differ between two runs of one arm, or says nothing about what was trained.
+NOT_AN_ARM = ("seed", "sweep", "name", "ckpt", "run", "hydra", "logger", "callbacks")
+NOT_COMPARED = ("advantage", *NOT_AN_ARM)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """All runs of one strategy with one set of overrides."""
+
+    name: str
+    strategy: str
+    runs: tuple[Run, ...]
+
+    @property
+    def completed(self) -> list[Run]:
+        return [run for run in self.runs if run.completed]
+
+    @property
+    def unfinished(self) -> list[Run]:
+        return [run for run in self.runs if not run.completed]
+
+
+def group(runs: Sequence[Run]) -> list[Arm]:
+    """Arms in order of appearance of their strategy, named by strategy.
+
+    Where one strategy has several arms, the overrides in which they differ are added to the name.
+    """
+    by_strategy: dict[str, dict[frozenset[str], list[Run]]] = defaultdict(dict)
+    for run in runs:
+        by_strategy[run.strategy].setdefault(_identity(run), []).append(run)
+    arms = []
+    for strategy, variants in by_strategy.items():
+        common = frozenset.intersection(*variants)
+        for overrides, members in variants.items():
+            name = " ".join([strategy, *sorted(_short(o) for o in overrides - common)])
+            arms.append(Arm(name, strategy, tuple(_one_per_seed(members))))
+    return arms
+
+
+def _identity(run: Run) -> frozenset[str]:
+    """The overrides that make this run what it is, seed and bookkeeping aside."""
+    overrides = (str(override).lstrip("+~") for override in run.info.get("overrides") or [])
+    return frozenset(o for o in overrides if _root(o) not in NOT_AN_ARM and _key(o) != "advantage")
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _root(override: str) -> str:
+    return _key(override).replace("/", ".").split(".")[0]
+
+
+def _short(override: str) -> str:
+    """`advantage.clamp=5` as `clamp=5`."""
+    return override.removeprefix("advantage.")
+
+
+def _one_per_seed(runs: Sequence[Run]) -> list[Run]:
+    """A seed that was run again counts once: a completed run before another, then the latest."""
+    best: dict[int, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.completed, str(run.info.get("started") or ""))):
+        best[run.seed] = run
+    return [best[seed] for seed in sorted(best)]
+
+
+def unintended(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Settings beside the strategy and the seed that are not the same in all runs: {key: values}.
+
+    Empty is what a comparison should be. Runs without a stored configuration are left out.
+    """
+    configs = [run.config for run in runs if run.config]
+    keys = {key for config in configs for key in config if _root(key) not in NOT_COMPARED}
+    values = {key: {str(config.get(key, "absent")) for config in configs} for key in keys}
+    return {key: sorted(found) for key, found in sorted(values.items()) if len(found) > 1}

@@ -1,0 +1,157 @@
+"""`gndpo-report <folder...>`: compare the runs below the folders.
+
+Prints two tables (learning, stability) and a verdict, and writes `report.md`, `report.csv` and
+figures. It reads run folders and nothing else: no network, no model, no Hydra configuration.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from gndpo.errors import UserError
+from gndpo.report import table
+from gndpo.report.arms import Arm, group, unintended
+from gndpo.report.load import Run, find_runs
+from gndpo.report.measures import Summary, references, summarize
+from gndpo.report.verdict import ordered, verdict
+
+SHOWN_SETTINGS = 8
+LEAST_WIDTH = 160  # a narrow terminal wraps the lines, which is better than cut numbers
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is printed and written."""
+
+    runs: list[Run]
+    arms: list[Arm]
+    references: list[Summary]
+    summaries: list[Summary]
+
+    @property
+    def rows(self) -> list[Summary]:
+        return [*self.references, *self.summaries]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; usage: gndpo-report <folder...> [--out DIR]")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a mistake of the user prints one sentence and exits with 1."""
+    try:
+        _run(_parse(arguments))
+    except UserError as error:
+        print(f"gndpo-report: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="gndpo-report", description="Compare the runs below the given folders.")
+    parser.add_argument(
+        "folders", nargs="+", type=Path, help="folders that hold runs, at any depth"
+    )
+    parser.add_argument("--out", type=Path, help="where to write (default: <first folder>/report)")
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> None:
+    report = build(find_runs(options.folders))
+    out = options.out or options.folders[0] / "report"
+    console = Console(width=max(Console().width, LEAST_WIDTH))
+    show(report, console)
+    written = write(report, out)
+    console.print(f"Written to {out}: {', '.join(written)}", highlight=False, soft_wrap=True)
+
+
+def build(runs: list[Run]) -> Report:
+    """All numbers of the comparison, the arm that learned most first."""
+    arms = group(runs)
+    summaries = [summarize(arm) for arm in arms]
+    ranked = ordered(summaries, "accuracy", most_first=True)
+    rest = [summary for summary in summaries if summary not in ranked]
+    return Report(runs, arms, references(runs), ranked + rest)
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the tables, the verdict and the remarks."""
+    console.print(table.terminal("Learning", report.rows, table.LEARNING))
+    console.print(table.terminal("Stability", report.summaries, table.STABILITY))
+    for paragraph in [verdict(report.summaries), *remarks(report)]:
+        console.print(paragraph, markup=False, highlight=False, soft_wrap=True)
+
+
+def write(report: Report, out: Path) -> list[str]:
+    """Write report.md, report.csv and the figures; gives the names written."""
+    from gndpo.report.figures import draw_all  # matplotlib takes a second to import
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{out}: is a file; name a folder with --out") from None
+    figures = draw_all(report.arms, report.summaries, out)
+    (out / "report.md").write_text(as_markdown(report, figures), encoding="utf-8")
+    (out / "report.csv").write_text(table.as_csv(report.rows), encoding="utf-8")
+    return ["report.md", "report.csv", *figures]
+
+
+def as_markdown(report: Report, figures: Sequence[str]) -> str:
+    """The report as one Markdown page."""
+    parts = [
+        "# Comparison",
+        f"**{verdict(report.summaries)}**",
+        "## Learning",
+        table.markdown(report.rows, table.LEARNING).rstrip(),
+        table.LEARNING_NOTE,
+        "## Stability",
+        table.markdown(report.summaries, table.STABILITY).rstrip(),
+        table.STABILITY_NOTE,
+        *(f"- {remark}" for remark in remarks(report)),
+        *(f"![{name.removesuffix('.png')}]({name})" for name in figures),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def remarks(report: Report) -> list[str]:
+    """Runs without numbers and why, and settings that make the comparison unfair."""
+    found = [_unfinished(run) for arm in report.arms for run in arm.unfinished]
+    found += [_unreadable(run) for run in report.runs if run.unreadable]
+    kept = sum(len(arm.runs) for arm in report.arms)
+    if repeated := len(report.runs) - kept:
+        found.append(
+            f"{repeated} run(s) repeat a strategy and seed; the latest completed one counts."
+        )
+    return [*found, _fairness(report.runs)]
+
+
+def _unfinished(run: Run) -> str:
+    info = run.info
+    where = f"{run.folder}: {info['status']} at step {info.get('step', '?')}"
+    reason = f", {info['reason']}" if info.get("reason") else ""
+    return f"{where} of {info.get('steps', '?')}{reason}."
+
+
+def _unreadable(run: Run) -> str:
+    return f"{run.folder}: {run.unreadable} line(s) of its logs are no JSON and were left out."
+
+
+def _fairness(runs: Sequence[Run]) -> str:
+    if not all(run.config for run in runs):
+        return "Some runs have no .hydra/config.yaml, so it is not known whether all are alike."
+    differing = unintended(runs)
+    if not differing:
+        return "Apart from the advantage and the seed, all runs have the same configuration."
+    shown = [f"{key} ({', '.join(values)})" for key, values in differing.items()]
+    more = f" and {len(shown) - SHOWN_SETTINGS} more" if len(shown) > SHOWN_SETTINGS else ""
+    listed = ", ".join(shown[:SHOWN_SETTINGS])
+    return f"Runs differ in more than the advantage and the seed: {listed}{more}."
+
+
+if __name__ == "__main__":
+    main()

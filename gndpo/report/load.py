@@ -1,0 +1,139 @@
+"""Run folders, read as they are on disk: unfinished, truncated and failed ones included."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from omegaconf import OmegaConf
+
+from gndpo.errors import UserError
+
+Row = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: `run.json`, the flattened configuration and the rows of both logs."""
+
+    folder: Path
+    info: Row
+    config: Row
+    metrics: list[Row]
+    evals: list[Row]
+    unreadable: int = 0  # lines of either log that are no JSON; an unfinished last line is not one
+
+    @property
+    def strategy(self) -> str:
+        return str(self.info["strategy"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.info["seed"])
+
+    @property
+    def experiment(self) -> str:
+        return str(self.info.get("experiment") or "")
+
+    @property
+    def completed(self) -> bool:
+        return bool(self.info.get("status") == "completed")
+
+
+def find_runs(folders: Sequence[Path]) -> list[Run]:
+    """Every run at or below the folders, each once, in order of its path."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; name one that holds runs, e.g. runs/demo")
+    found = {path.resolve(): path for folder in folders for path in _run_folders(folder)}
+    if not found:
+        names = ", ".join(str(folder) for folder in folders)
+        raise UserError(
+            f"{names}: no run found, i.e. no folder with a run.json; "
+            "gndpo-train writes one per run below runs/<sweep>"
+        )
+    return [read_run(found[path]) for path in sorted(found)]
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    for here, inner, files in os.walk(root):
+        if "run.json" in files:
+            inner.clear()  # a run holds no other run
+            yield Path(here)
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run folder; a missing log is an empty log."""
+    info = _read_info(folder / "run.json")
+    metrics, bad_metrics = read_rows(folder / "metrics.jsonl")
+    evals, bad_evals = read_rows(folder / "eval.jsonl")
+    config = _read_config(folder / ".hydra" / "config.yaml")
+    return Run(folder, info, config, metrics, evals, bad_metrics + bad_evals)
+
+
+def _read_info(path: Path) -> Row:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: not valid JSON ({error}); remove that run folder or run it again"
+        ) from None
+    missing = [key for key in ("strategy", "seed", "status") if key not in info]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}, so it is no run of gndpo-train")
+    return dict(info)
+
+
+def read_rows(path: Path) -> tuple[list[Row], int]:
+    """Rows of a JSONL file and the number of unreadable lines.
+
+    A last line without its newline is a write that was cut off: it is left out and not counted.
+    """
+    if not path.exists():
+        return [], 0
+    rows: list[Row] = []
+    bad = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            bad += line.endswith("\n") and bool(line.strip())
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            bad += 1
+    return rows, bad
+
+
+def series(rows: Sequence[Row], key: str) -> tuple[Floats, Floats]:
+    """Steps and values of one metric, ascending; a step written twice counts as written last."""
+    points = {int(row["step"]): float(row[key]) for row in rows if row.get(key) is not None}
+    steps = sorted(points)
+    return np.array(steps, dtype=np.float64), np.array([points[step] for step in steps])
+
+
+def eval_rows(run: Run, model: str, split: str) -> list[Row]:
+    """The evaluations of one model on one split, by step."""
+    rows = [row for row in run.evals if row.get("model") == model and row.get("split") == split]
+    return sorted(rows, key=lambda row: int(row["step"]))
+
+
+def _read_config(path: Path) -> Row:
+    if not path.exists():
+        return {}
+    return dict(_flatten(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`{a: {b: 1}}` as `("a.b", 1)`; a list is one value."""
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

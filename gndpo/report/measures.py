@@ -1,0 +1,151 @@
+"""From runs to numbers: what one run measured, and what an arm's seeds say together."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gndpo.report import stats
+from gndpo.report.arms import Arm
+from gndpo.report.load import Floats, Row, Run, eval_rows, series
+from gndpo.report.stats import Interval
+
+Measures = dict[str, float | None]
+ROUNDING = 1e-9
+ACCURACIES = {
+    "accuracy": "eval/acc_1",
+    "accuracy_t1": "eval/acc_k",
+    "pass_k": "eval/pass_k",
+    "blind": "eval/blind",
+    "format": "eval/format",
+    "truncated": "eval/truncated",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One row of the report. `values` holds only what was measured."""
+
+    name: str
+    strategy: str | None  # None: a reference (base student, teacher), not an arm
+    completed: int
+    unfinished: int
+    values: dict[str, Interval]
+
+
+def summarize(arm: Arm) -> Summary:
+    """An arm's numbers over the seeds that completed."""
+    values = _over_seeds([measure(run) for run in arm.completed])
+    return Summary(arm.name, arm.strategy, len(arm.completed), len(arm.unfinished), values)
+
+
+def measure(run: Run) -> Measures:
+    """Everything the report says about one run; None where it was not measured."""
+    norms = series(run.metrics, "grad/norm")[1]
+    final = _accuracies(_last(eval_rows(run, "student", "test")))
+    base, teacher = base_measures(run)["accuracy"], teacher_measures(run)["accuracy"]
+    return final | {
+        "gap_closed": stats.gap_closed(final["accuracy"], base, teacher),
+        "kl": stats.tail_mean(series(run.metrics, "teacher/kl")[1]),
+        "grad_norm": stats.median(norms),
+        "tail_ratio": stats.tail_ratio(norms),
+        "spikes": stats.spikes(norms),
+        "cosine": _of(np.mean, run, "grad/cosine_halves"),
+        "variation": stats.variation(norms),
+        "clipped": _of(np.mean, run, "grad/clipped"),
+        "skipped": _of(np.sum, run, "grad/skipped"),
+        "lost": stats.lost_accuracy(validation_curve(run)[1]),
+        "seconds": _of(np.median, run, "time/step"),
+        "tokens_per_s": _of(np.median, run, "time/tokens_per_s"),
+    }
+
+
+def validation_curve(run: Run) -> tuple[Floats, Floats]:
+    """Steps and greedy accuracies of the student on the validation split, step 0 included."""
+    return series(eval_rows(run, "student", "validation"), "eval/acc_1")
+
+
+def base_measures(run: Run) -> Measures:
+    """The student before its first update."""
+    rows = [row for row in eval_rows(run, "student", "test") if int(row["step"]) == 0]
+    steps, kl = series(run.metrics, "teacher/kl")
+    first = min((int(row["step"]) for row in run.metrics), default=None)
+    measured_first = len(steps) > 0 and steps[0] == first
+    return _accuracies(rows[0] if rows else {}) | {"kl": float(kl[0]) if measured_first else None}
+
+
+def teacher_measures(run: Run) -> Measures:
+    """The teacher, as the run evaluated it last."""
+    rows = eval_rows(run, "teacher", "test")
+    return _accuracies(rows[-1] if rows else {})
+
+
+def references(runs: Sequence[Run]) -> list[Summary]:
+    """Base student and teacher; one row each per experiment where these used other models."""
+    rows = []
+    for title, read in (("base student", base_measures), ("teacher", teacher_measures)):
+        found = {e: _reference(title, read, _of_experiment(runs, e)) for e in _experiments(runs)}
+        if len({_accuracy(row) for row in found.values()}) > 1:
+            rows += [_renamed(row, f"{title} ({e})") for e, row in found.items()]
+        else:
+            rows.append(next(iter(found.values())))
+    return rows
+
+
+def _reference(title: str, read: Callable[[Run], Measures], runs: Iterable[Run]) -> Summary:
+    """One model seen from many runs: one value per seed, and one in all where these agree."""
+    by_seed: dict[int, list[Measures]] = {}
+    for run in runs:
+        by_seed.setdefault(run.seed, []).append(read(run))
+    values = _over_seeds([_mean(measured) for measured in by_seed.values()])
+    alike = {k: v.most - v.least < ROUNDING for k, v in values.items()}
+    shown = {k: stats.interval([v.mean]) if alike[k] else v for k, v in values.items()}
+    return Summary(title, None, 0, 0, shown)
+
+
+def _over_seeds(measured: Sequence[Measures]) -> dict[str, Interval]:
+    names = dict.fromkeys(name for measures in measured for name in measures)
+    found = {name: _present(measured, name) for name in names}
+    return {name: stats.interval(values) for name, values in found.items() if values}
+
+
+def _mean(measured: Sequence[Measures]) -> Measures:
+    return {name: value.mean for name, value in _over_seeds(measured).items()}
+
+
+def _present(measured: Sequence[Measures], name: str) -> list[float]:
+    values = [measures.get(name) for measures in measured]
+    return [value for value in values if value is not None and np.isfinite(value)]
+
+
+def _accuracies(row: Row) -> Measures:
+    return {name: row.get(key) for name, key in ACCURACIES.items()}
+
+
+def _last(rows: Sequence[Row]) -> Row:
+    """The evaluation after training; step 0 was before it."""
+    return rows[-1] if rows and int(rows[-1]["step"]) > 0 else {}
+
+
+def _of(reduce: Callable[[Floats], float], run: Run, key: str) -> float | None:
+    """A statistic of the finite values of one metric."""
+    values = series(run.metrics, key)[1]
+    finite = values[np.isfinite(values)]
+    return float(reduce(finite)) if len(finite) else None
+
+
+def _experiments(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(run.experiment for run in runs))
+
+
+def _of_experiment(runs: Sequence[Run], experiment: str) -> list[Run]:
+    return [run for run in runs if run.experiment == experiment]
+
+
+def _accuracy(row: Summary) -> float | None:
+    found = row.values.get("accuracy")
+    return round(found.mean, 9) if found else None
+
+
+def _renamed(row: Summary, name: str) -> Summary:
+    return Summary(name, row.strategy, row.completed, row.unfinished, row.values)

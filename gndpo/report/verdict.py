@@ -1,0 +1,103 @@
+"""What the tables say, in plain words."""
+
+from collections.abc import Callable, Sequence
+
+from gndpo.report.measures import Summary
+from gndpo.report.table import LEARNING, cell, count, digits
+
+ACCURACY = LEARNING[0]
+
+
+def verdict(arms: Sequence[Summary]) -> str:
+    """Which strategy learned most, which was most stable, and what lost."""
+    sentences = [_learned_most(arms), _most_stable(arms), _losses(arms), _unfinished(arms)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _learned_most(arms: Sequence[Summary]) -> str:
+    ranked = ordered(arms, "accuracy", most_first=True)
+    if not ranked:
+        return "No strategy has a final test accuracy yet."
+    best = ranked[0]
+    text = f"{best.name} learned most ({_accuracy(best)}{_gap(best)})"
+    return f"{text}{_against(best, ranked[1])}." if len(ranked) > 1 else f"{text}."
+
+
+def _against(best: Summary, second: Summary) -> str:
+    first, other = best.values["accuracy"], second.values["accuracy"]
+    next_one = f"{second.name} ({_accuracy(second)})"
+    if first.half is None or other.half is None:
+        return f", before {next_one}; with one seed there is no interval to compare"
+    if first.low > other.high:
+        return f", and its interval lies clear of the next, {next_one}"
+    return f", but its interval overlaps that of the next, {next_one}"
+
+
+def _most_stable(arms: Sequence[Summary]) -> str:
+    parts = []
+    for key, label, write in (
+        ("tail_ratio", "p99/median of the gradient norm", digits),
+        ("spikes", "spikes per run", count),
+    ):
+        if ranked := ordered(arms, key):
+            parts.append(f"by {label}: {_extremes(ranked, key, write)}")
+    return f"Most stable {'; '.join(parts)}." if parts else ""
+
+
+def _extremes(ranked: Sequence[Summary], key: str, write: Callable[[float], str]) -> str:
+    """The best, ties named together, and the worst where it is written differently."""
+
+    def shown(arm: Summary) -> str:
+        return write(arm.values[key].mean)
+
+    ties = [arm.name for arm in ranked if shown(arm) == shown(ranked[0])]
+    text = f"{', '.join(ties)} ({shown(ranked[0])})"
+    worst = ranked[-1]
+    return text if worst.name in ties else f"{text}, least {worst.name} ({shown(worst)})"
+
+
+def _losses(arms: Sequence[Summary]) -> str:
+    """An arm beats the base student when its whole interval of the gap closed is above zero."""
+    known = [arm for arm in arms if "gap_closed" in arm.values]
+    if not known:
+        return ""
+    below = [arm for arm in known if arm.values["gap_closed"].high < 0]
+    unclear = [arm for arm in known if arm.values["gap_closed"].low <= 0 and arm not in below]
+    parts = [
+        f"{label}: {', '.join(f'{arm.name} ({_accuracy(arm)})' for arm in group)}"
+        for label, group in (
+            ("Worse than the base student", below),
+            ("Not shown to be better than the base student", unclear),
+        )
+        if group
+    ]
+    if not parts and len(known) > 1:
+        least = ordered(known, "accuracy")[0]
+        return f"All beat the base student; {least.name} learned least ({_accuracy(least)})."
+    return f"{'. '.join(parts)}." if parts else f"{known[0].name} beats the base student."
+
+
+def _unfinished(arms: Sequence[Summary]) -> str:
+    lost = [
+        f"{arm.unfinished} of {arm.completed + arm.unfinished} of {arm.name}"
+        for arm in arms
+        if arm.unfinished
+    ]
+    return (
+        f"Runs that did not complete, left out of all numbers: {', '.join(lost)}." if lost else ""
+    )
+
+
+def ordered(arms: Sequence[Summary], key: str, most_first: bool = False) -> list[Summary]:
+    """The arms that have this measure, by its mean."""
+    known = [arm for arm in arms if key in arm.values]
+    return sorted(known, key=lambda arm: arm.values[key].mean, reverse=most_first)
+
+
+def _accuracy(arm: Summary) -> str:
+    return f"{cell(arm.values['accuracy'], ACCURACY)}%"
+
+
+def _gap(arm: Summary) -> str:
+    gap = arm.values.get("gap_closed")
+    return f", {100 * gap.mean:.0f}% of the gap to the teacher" if gap else ""

@@ -1,0 +1,50 @@
+"""A few answers per step, token by token, for people to read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gndpo.prompts import Prompts
+from gndpo.rewards import Reward
+from gndpo.rollout import Answers
+from gndpo.scores import Scores
+from gndpo.signal import Signal
+
+
+def samples(
+    processor: Any,
+    prompts: Prompts,
+    answers: Answers,
+    scores: Scores,
+    signal: Signal,
+    rewards: Sequence[Reward],
+    count: int,
+) -> list[dict[str, Any]]:
+    """The first answer of each of the first `count` prompts: rendered prompt, reward, and per
+    token its id, text and scores."""
+    G = len(answers.ids_BT) // len(prompts)
+    return [
+        {
+            "prompt": prompts.texts[p],
+            "truth": prompts.rows[p]["answer"],
+            "reward": rewards[p * G].total,
+            "correct": rewards[p * G].correct,
+            "tokens": tokens(processor, p * G, answers, scores, signal),
+        }
+        for p in range(min(count, len(prompts)))
+    ]
+
+
+def tokens(
+    processor: Any, b: int, answers: Answers, scores: Scores, signal: Signal
+) -> dict[str, list[Any]]:
+    """One answer as columns: text, ids, log-probabilities in nats, advantage, notes."""
+    T = int(answers.length_B[b])
+    ids = answers.ids_BT[b, :T].tolist()
+    columns = {
+        "student": scores.student.logp_BT,
+        "teacher": scores.teacher.logp_BT,
+        "advantage": signal.advantage_BT,
+        **signal.notes,
+    }
+    numbers = {name: [round(float(x), 4) for x in x_BT[b, :T]] for name, x_BT in columns.items()}
+    return {"text": processor.tokenizer.convert_ids_to_tokens(ids), "id": ids, **numbers}

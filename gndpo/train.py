@@ -1,0 +1,202 @@
+"""`gndpo-train`: one run, or with `-m` a sweep of them."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+import transformers
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from gndpo import checkpoints, sweeps
+from gndpo.build import build, build_advantage, build_settings, config_folder, resolve
+from gndpo.callbacks import Checkpoints, Evaluation, RunLog
+from gndpo.checks import check_pair, check_values
+from gndpo.errors import UserError
+from gndpo.models.load import load_model, load_processor
+from gndpo.module import Distillation, Settings
+from gndpo.policy import Policy, Vocabulary
+from gndpo.runfolder import RunFolder, config_hash, environment
+from gndpo.schedules import Schedule
+from gndpo.update import UpdateSettings
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=config_folder(), config_name="train")
+def app(cfg: DictConfig) -> None:
+    settings = HydraConfig.get()
+    sweeping = settings.mode == RunMode.MULTIRUN
+    folder = RunFolder(Path(settings.runtime.output_dir))
+    resolve(cfg)
+    check_values(cfg)
+    name = config_hash(cfg)
+    if not claim(folder, name, again=sweeping or cfg.ckpt == "last"):
+        log.info("%s is finished already, skipped", folder.path)
+        return
+    folder.save_config(cfg, settings)
+    identity = {
+        "name": folder.path.name,
+        "strategy": settings.runtime.choices["advantage"],
+        "experiment": settings.runtime.choices.get("experiment"),
+        "overrides": list(settings.overrides.task),
+        "config_hash": name,
+        "seed": cfg.seed,
+        "steps": cfg.steps,
+    }
+    torch.set_num_threads(threads(settings))
+    folder.write_status(
+        status="running", reason=None, started=folder.started, **identity, **environment()
+    )
+    try:
+        train(cfg, folder)
+    except BaseException as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        folder.write_status(status="failed", reason=reason or type(error).__name__)
+        raise
+    finally:
+        close_loggers()
+    folder.write_status(status="completed", step=cfg.steps)
+
+
+def claim(folder: RunFolder, name: str, *, again: bool) -> bool:
+    """Whether there is something to do in the folder; a folder of another run is refused before
+    anything in it is touched."""
+    status = folder.status()
+    if status.get("status") == "failed" and not (folder.path / "metrics.jsonl").exists():
+        return True
+    if status and status.get("config_hash") != name:
+        raise UserError(
+            f"{folder.path} holds another run; choose another hydra.run.dir or sweep, "
+            "or remove the folder"
+        )
+    if status and not again:
+        raise UserError(
+            f"{folder.path} holds this run already (status: {status.get('status')}); "
+            "use ckpt=last to continue it, or remove the folder"
+        )
+    return status.get("status") != "completed"
+
+
+def train(cfg: DictConfig, folder: RunFolder) -> None:
+    """Build everything, continue where the last checkpoint ended, fit."""
+    strategy = build_advantage(cfg.advantage)
+    pair = build(cfg.model.pair, "model.pair")
+    processor, other = load_processor(pair.student), load_processor(pair.teacher)
+    check_pair(processor, other)
+    dtype = getattr(torch, cfg.model.dtype)
+    student, teacher = (
+        Policy(model, Vocabulary.of(processor, model), cfg.rollout.temperature)
+        for model in (load_model(pair.student, dtype), load_model(pair.teacher, dtype))
+    )
+    module = Distillation(
+        student,
+        teacher,
+        processor,
+        strategy,
+        build(cfg.surrogate.loss, "surrogate.loss"),
+        build(cfg.reward, "reward"),
+        build(cfg.optimizer, "optimizer"),
+        module_settings(cfg),
+    )
+    data: Any = build(cfg.data, "data")
+    start = restore(folder, module)
+    data.start_step = start
+    fit(cfg, folder, module, data)
+
+
+def restore(folder: RunFolder, module: Distillation) -> int:
+    """Continue after the last checkpoint, if there is one; rows beyond it are dropped and
+    computed again."""
+    complete = checkpoints.found(folder.checkpoints)
+    if complete:
+        module.continue_from(complete[-1])
+        log.info("continuing %s after step %d", folder.path, module.step)
+    folder.drop_after(module.step if complete else -1)
+    return module.step
+
+
+def fit(cfg: DictConfig, folder: RunFolder, module: Distillation, data: Any) -> None:
+    callbacks = [
+        RunLog(folder),
+        Evaluation(
+            folder,
+            {
+                split: data.evaluation_rows(split, cfg.eval[split])
+                for split in ("validation", "test")
+            },
+            every=cfg.eval.every,
+            k=cfg.eval.k,
+            max_tokens=cfg.rollout.max_tokens,
+            seed=cfg.seed,
+        ),
+        *(build(section, f"callbacks.{name}") for name, section in cfg.callbacks.items()),
+        Checkpoints(folder, every=cfg.checkpoint.every, keep=cfg.checkpoint.keep),
+    ]
+    loggers = [build(section, f"logger.{name}") for name, section in cfg.logger.items()]
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg))
+    trainer: Trainer = build(cfg.trainer, "trainer")(callbacks=callbacks, logger=loggers)
+    trainer.fit(module, datamodule=data)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def module_settings(cfg: DictConfig) -> Settings:
+    return Settings(
+        seed=cfg.seed,
+        steps=cfg.steps,
+        group=cfg.rollout.group,
+        max_tokens=cfg.rollout.max_tokens,
+        max_prompt_tokens=cfg.data.max_prompt_tokens,
+        overlong=cfg.data.overlong,
+        aggregation=cfg.surrogate.aggregation,
+        schedule=build_settings(Schedule, "schedule", cfg.schedule),
+        diagnose_every=cfg.diagnose.every,
+        diagnose_prompts=cfg.diagnose.prompts,
+        samples_per_step=cfg.samples.per_step,
+        update=build_settings(UpdateSettings, "updates", cfg.updates),
+    )
+
+
+def threads(settings: Any) -> int:
+    """Cores per job: two processes with two threads each on two cores run ten times slower than
+    with one each."""
+    cores = len(os.sched_getaffinity(0))
+    jobs = settings.launcher.get("n_jobs", 1) if settings.mode == RunMode.MULTIRUN else 1
+    wanted = int(os.environ.get("OMP_NUM_THREADS", cores))
+    return max(1, min(wanted, cores // (cores if jobs < 1 else min(jobs, cores))))
+
+
+def close_loggers() -> None:
+    """Without this, the next job of a sweep would write into this one's W&B run."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
+
+
+def quiet() -> None:
+    """Libraries' notices that a user of ours can do nothing about."""
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    transformers.logging.disable_progress_bar()
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+
+def main() -> None:
+    """The console script."""
+    quiet()
+    try:
+        app()
+    finally:
+        sweeps.summarize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""From a signal to new weights: minibatches, one global denominator each, one backward per
+microbatch, clip, guard, step."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+
+from gndpo.gradients import clip, cosine_of_halves, flat_gradient, part_norms
+from gndpo.loss import Loss, Surrogate, answer_loss
+from gndpo.metrics import mean
+from gndpo.prompts import Prompts
+from gndpo.rollout import STUDENT
+from gndpo.scores import Rows, Scores
+from gndpo.scoring import Source, spans
+from gndpo.signal import Signal
+from gndpo.surrogates import token_weights
+
+Optimizer = torch.optim.Optimizer | LightningOptimizer
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """epochs over the rollout batch, in `minibatches` updates each; micro: prompts per backward
+    (null: the minibatch); chunk: rows per head matrix; clip_norm: largest gradient norm (null:
+    no clip)."""
+
+    epochs: int
+    minibatches: int
+    micro: int | None
+    chunk: int
+    clip_norm: float | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What every update of a step shares."""
+
+    prompts: Prompts
+    scores: Scores
+    signal: Signal
+    aggregation: str
+    surrogate: Surrogate
+    backward: Callable[[Tensor], None]
+
+
+def update(
+    views: Mapping[str, Source],
+    trained: frozenset[str],
+    batch: Batch,
+    optimizer: Optimizer,
+    settings: UpdateSettings,
+    *,
+    halves: bool,
+) -> dict[str, float]:
+    """All updates of one step. halves: split the first one in two and report the cosine between
+    the two gradients."""
+    sources = {name: views[name] for name in sorted(trained)}
+    student = views["student"].policy
+    rows: list[dict[str, float]] = []
+    size = math.ceil(len(batch.prompts) / settings.minibatches)
+    for _ in range(settings.epochs):
+        for start, stop in spans(0, len(batch.prompts), size):
+            first = not rows
+            optimizer.zero_grad(set_to_none=True)
+            row = accumulate(sources, batch, start, stop, settings, halves=halves and first)
+            if first:
+                check_first_ratio(row["policy/ratio_max"], batch.scores, student.model.dtype)
+            rows.append(row | apply(student.model, optimizer, settings.clip_norm))
+    merged = {key: mean([row[key] for row in rows if key in row]) for key in rows[0]}
+    merged["policy/ratio_max"] = max(row["policy/ratio_max"] for row in rows)
+    merged["grad/skipped"] = sum(row["grad/skipped"] for row in rows)
+    merged["train/updates"] = len(rows) - merged["grad/skipped"]
+    return merged
+
+
+def accumulate(
+    sources: Mapping[str, Source],
+    batch: Batch,
+    start: int,
+    stop: int,
+    settings: UpdateSettings,
+    *,
+    halves: bool,
+) -> dict[str, float]:
+    """Gradients of the prompts start..stop-1, their denominators fixed before the first
+    backward."""
+    G = len(batch.scores.ids_BT) // len(batch.prompts)
+    weight_BT = token_weights(batch.scores.mask_BT[start * G : stop * G], batch.aggregation)
+    weight_BT = weight_BT.to(batch.signal.advantage_BT.dtype)
+    micro = settings.micro or stop - start
+    if halves:
+        micro = min(micro, math.ceil((stop - start) / 2))
+    losses: list[Loss] = []
+    metrics: dict[str, float] = {}
+    first_half = torch.zeros(0)
+    model = sources["student"].policy.model
+    for a, b in spans(start, stop, micro):
+        answers = slice(a * G, b * G)
+        current = current_rows(sources, batch, a, b, settings.chunk)
+        local_BT = weight_BT[(a - start) * G : (b - start) * G]
+        loss = answer_loss(current, batch.scores, batch.signal, batch.surrogate, local_BT, answers)
+        batch.backward(loss.total)
+        losses.append(loss)
+        if halves and 2 * (b - start) >= stop - start and not len(first_half):
+            first_half = flat_gradient(model)
+    if halves and stop - start > 1:
+        metrics["grad/cosine_halves"] = cosine_of_halves(first_half, flat_gradient(model))
+    return metrics | loss_metrics(losses)
+
+
+def current_rows(
+    sources: Mapping[str, Source], batch: Batch, start: int, stop: int, chunk: int
+) -> dict[str, Rows]:
+    """The trained views' distributions under the current weights, with gradient, at the valid
+    tokens of prompts start..stop-1."""
+    G = len(batch.scores.ids_BT) // len(batch.prompts)
+    ids_bT, mask_bT = (x[start * G : stop * G] for x in (batch.scores.ids_BT, batch.scores.mask_BT))
+    rows = {}
+    for name, source in sources.items():
+        rendering = batch.prompts.renderings[source.rendering].select(start, stop)
+        rows[name] = Rows(
+            source.policy.hidden(rendering, ids_bT)[mask_bT], source.policy.head, chunk
+        )
+    return rows
+
+
+def apply(
+    model: torch.nn.Module, optimizer: Optimizer, clip_norm: float | None
+) -> dict[str, float]:
+    """Clip and step; a gradient that is not finite is dropped and counted, the weights stay as
+    they are."""
+    norms = part_norms(model)
+    norm = norms["grad/norm"]
+    finite = math.isfinite(norm)
+    clipped = finite and clip(model.parameters(), norm, clip_norm)
+    if finite:
+        optimizer.step()
+    return {**norms, "grad/clipped": float(clipped), "grad/skipped": float(not finite)}
+
+
+def loss_metrics(losses: list[Loss]) -> dict[str, float]:
+    names = [name for name in losses[0].parts if len(losses[0].parts) > 1]
+    parts = {
+        f"train/loss_{name}": sum(float(loss.parts[name]) for loss in losses) for name in names
+    }
+    return {
+        "train/loss": sum(float(loss.total.detach()) for loss in losses),
+        **parts,
+        "policy/ratio_max": max(float(loss.ratio_max) for loss in losses),
+        "policy/clip_fraction": sum(float(loss.clipped) for loss in losses),
+    }
+
+
+def check_first_ratio(ratio_max: float, scores: Scores, dtype: torch.dtype) -> None:
+    """Before the first update current and old are the same weights: a ratio other than 1 is a
+    bug (dropout, a stale cache)."""
+    tolerance = 1e-3 if dtype.itemsize >= 4 else 0.1
+    student_wrote_all = bool((scores.author_BT == STUDENT).all())
+    assert (
+        not student_wrote_all or not math.isfinite(ratio_max) or abs(ratio_max - 1) < tolerance
+    ), f"importance ratio {ratio_max} before the first update; it must be 1 (is dropout on?)"

@@ -1,0 +1,64 @@
+"""What counts as one arm, what it is called, and whether arms were alike."""
+
+import pytest
+
+from gndpo.report.arms import group, unintended
+from gndpo.report.load import find_runs
+
+
+@pytest.fixture
+def runs_with(tmp_path, make_run):
+    def build(*runs):
+        for index, (strategy, seed, changes) in enumerate(runs):
+            make_run(tmp_path / f"{index:02d}", strategy, seed, steps=12, **changes)
+        return find_runs([tmp_path])
+
+    return build
+
+
+def overrides(*items):
+    return {"overrides": list(items)}
+
+
+def test_seeds_and_bookkeeping_make_no_arm(runs_with):
+    arms = group(
+        runs_with(
+            ("gndpo", 0, overrides("advantage=gndpo", "seed=0", "sweep=a", "logger=none")),
+            ("gndpo", 1, overrides("advantage=gndpo", "seed=1", "sweep=b", "hydra/launcher=x")),
+            ("raw_kl", 0, overrides("seed=0", "+advantage=raw_kl")),
+        )
+    )
+    assert [(arm.name, len(arm.runs)) for arm in arms] == [("gndpo", 2), ("raw_kl", 1)]
+
+
+def test_arms_of_one_strategy_are_named_by_what_differs(runs_with):
+    arms = group(
+        runs_with(
+            ("gndpo", 0, overrides("experiment=demo", "seed=0")),
+            ("gndpo", 0, overrides("experiment=demo", "advantage.clamp=5", "seed=0")),
+            ("gndpo", 0, overrides("experiment=demo", "steps=9", "+advantage.clamp=5")),
+        )
+    )
+    assert [arm.name for arm in arms] == ["gndpo", "gndpo clamp=5", "gndpo clamp=5 steps=9"]
+
+
+def test_a_repeated_seed_counts_once(runs_with):
+    (arm,) = group(
+        runs_with(
+            ("gndpo", 0, {"started": "2026-01-01"}),
+            ("gndpo", 0, {"started": "2026-01-02"}),
+            ("gndpo", 0, {"started": "2026-01-03", "status": "failed"}),
+        )
+    )
+    assert [run.info["started"] for run in arm.runs] == ["2026-01-02"]
+
+
+def test_settings_that_differ_beside_strategy_and_seed_are_named(runs_with):
+    config = "seed: {}\nadvantage: {{clamp: {}}}\noptimizer:\n  lr: {}\n"
+    runs = runs_with(
+        ("gndpo", 0, {"config": config.format(0, 5, 0.1)}),
+        ("raw_kl", 1, {"config": config.format(1, "null", 0.1)}),
+        ("raw_kl", 2, {"config": config.format(2, "null", 0.2) + "extra: 1\n"}),
+    )
+    assert unintended(runs[:2]) == {}
+    assert unintended(runs) == {"extra": ["1", "absent"], "optimizer.lr": ["0.1", "0.2"]}

@@ -1,0 +1,99 @@
+"""Cells, tables and sentences."""
+
+import csv
+import io
+
+import pytest
+
+from gndpo.report import table
+from gndpo.report.measures import Summary
+from gndpo.report.stats import interval
+from gndpo.report.verdict import verdict
+
+
+def arm(name, accuracies, unfinished=0, **values):
+    known = {"accuracy": interval(accuracies)} if accuracies else {}
+    known |= {key: interval(value) for key, value in values.items()}
+    return Summary(name, name, len(accuracies), unfinished, known)
+
+
+@pytest.mark.parametrize(
+    ("values", "spread", "text"),
+    [
+        ([0.5, 0.6, 0.7], "interval", "60.0 ± 24.8"),
+        ([0.5], "interval", "50.0"),
+        ([0.5, 0.6, 0.7], "range", "60.0 (50.0-70.0)"),
+        ([0.5, 0.5], "range", "50.0"),
+        ([0.5, 0.6, 0.7], "none", "60.0"),
+    ],
+)
+def test_a_cell_shows_the_spread_it_is_asked_for(values, spread, text):
+    column = table.Column("x", "x", table.percent, spread)
+    assert table.cell(interval(values), column) == text
+    assert table.cell(None, column) == "-"
+
+
+def test_numbers_keep_three_digits():
+    written = [table.digits(x) for x in (0.01234, 12.345, 1234.5)]
+    assert written == ["0.0123", "12.3", "1,234"]
+    assert [table.count(x) for x in (0.0, 4 / 3)] == ["0", "1.3"]
+
+
+def test_markdown_has_one_line_per_row_and_no_gaps():
+    rows = [
+        Summary("teacher", None, 0, 0, {"accuracy": interval([0.95])}),
+        arm("gndpo", [0.7, 0.7, 0.7], unfinished=1),
+    ]
+    assert table.markdown(rows, table.LEARNING[:2]) == (
+        "|  | runs | accuracy % | gap closed % |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| teacher | - | 95.0 | - |\n"
+        "| gndpo | 3 of 4 | 70.0 ± 0.0 | - |\n"
+    )
+
+
+def test_csv_holds_unrounded_numbers_and_blanks():
+    text = table.as_csv([arm("gndpo", [0.5, 0.6, 0.7], unfinished=1)])
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["name"], row["completed"], row["unfinished"]) == ("gndpo", "3", "1")
+    assert float(row["accuracy_mean"]) == pytest.approx(0.6)
+    assert float(row["accuracy_ci95"]) == pytest.approx(0.2484138)
+    assert (row["accuracy_min"], row["kl_mean"]) == ("0.5", "")
+
+
+def test_verdict_names_best_overlap_stability_and_losses():
+    text = verdict(
+        [
+            arm(
+                "low", [0.50, 0.51, 0.52], gap_closed=[-0.1, -0.11, -0.12], tail_ratio=[9.0],
+                spikes=[4.0],
+            ),
+            arm(
+                "same", [0.56, 0.50, 0.58], gap_closed=[0.02, -0.1, 0.1], tail_ratio=[2.0],
+                spikes=[0.0],
+            ),
+            arm(
+                "good", [0.80, 0.81, 0.82], gap_closed=[0.6, 0.61, 0.62], tail_ratio=[3.0],
+                spikes=[0.0],
+            ),
+        ]
+    )  # fmt: skip
+    assert "good learned most (81.0 ± 2.5%, 61% of the gap to the teacher)" in text
+    assert "its interval lies clear of the next, same (54.7 ± 10.3%)" in text
+    assert "p99/median of the gradient norm: same (2), least low (9)" in text
+    assert "spikes per run: same, good (0), least low (4)" in text
+    assert "Worse than the base student: low (51.0 ± 2.5%)" in text
+    assert "Not shown to be better than the base student: same" in text
+
+
+def test_verdict_admits_overlap_and_missing_intervals():
+    overlap = verdict([arm("a", [0.5, 0.6, 0.7]), arm("b", [0.5, 0.6, 0.69])])
+    assert "its interval overlaps that of the next, b" in overlap
+    single = verdict([arm("a", [0.6]), arm("b", [0.5])])
+    assert "with one seed there is no interval" in single
+
+
+def test_verdict_of_unfinished_runs():
+    text = verdict([arm("a", [], unfinished=2)])
+    assert text.startswith("No strategy has a final test accuracy yet.")
+    assert text.endswith("left out of all numbers: 2 of 2 of a.")

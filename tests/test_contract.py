@@ -1,0 +1,183 @@
+"""What every strategy of conf/advantage must obey. A new strategy is found by its YAML; nothing here names one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from gndpo.errors import UserError
+from gndpo.scores import VIEWS, Scores
+
+FILES = sorted((Path(__file__).parents[1] / "conf" / "advantage").glob("*.yaml"))
+NAMES = [path.stem for path in FILES]
+KNOBS = [(path.stem, key) for path in FILES for key in OmegaConf.load(path) if key[0] != "_"]
+every_strategy = pytest.mark.parametrize("name", NAMES)
+
+
+def tensors(scores):
+    """Every tensor that a strategy can reach, by name."""
+    plain = {key: x for key, x in vars(scores).items() if isinstance(x, torch.Tensor)}
+    for view, x in scores.views.items():
+        plain |= {(view, request): value for request, value in x.known.items()}
+        plain[view] = x.rows.hidden_NH
+    return plain
+
+
+def answers(done):
+    """All [B, T] tensors that a signal hands out."""
+    signal = done.signal
+    matches = {f"match {match.name}": match.weight_BT for match in signal.matches}
+    return {"advantage": signal.advantage_BT, **matches, **signal.notes}
+
+
+def visible(done):
+    """Everything that a change of knob may show in, as one vector."""
+    parts = [*answers(done).values(), *done.gradients.values(), *done.loss.parts.values()]
+    return torch.cat([part.flatten().double() for part in parts])
+
+
+def candidates(value):
+    """Other values for a knob, by the type of the one it has."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [max(1, value // 4)]
+    if isinstance(value, float):
+        return [value / 2, 2 * value + 1]
+    return [0.5, -0.5, 2] if value is None else ["forward", "reverse", 0.5]
+
+
+@every_strategy
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
+def test_padding_is_exactly_zero_and_never_read(make_strategy, outcome, dense, name, garbage):
+    clean = dense(seed=1)
+    padding_BT = ~clean.batch["mask"]
+    dirty = {view: x.masked_fill(padding_BT[..., None], garbage) for view, x in clean.logits.items()}
+    batch = dict(clean.batch)
+    batch["uniform"] = batch["uniform"].masked_fill(padding_BT, garbage)
+    strategy = make_strategy(name)
+    done, reference = outcome(strategy, dirty, **batch), outcome(strategy, clean.logits, **clean.batch)
+    for key, x_BT in answers(done).items():
+        assert not x_BT[padding_BT].any(), key
+        assert torch.equal(x_BT, answers(reference)[key]), key
+    assert done.value == reference.value
+    for view, gradient in done.gradients.items():
+        assert torch.equal(gradient, reference.gradients[view])
+
+
+@every_strategy
+def test_finite_for_impossible_tokens(make_strategy, outcome, dense, name):
+    """Log-probabilities down to -1e4, on either side."""
+    hard = dense(seed=2)
+    for view, logits in hard.logits.items():
+        logits[VIEWS.index(view), :, ::2] -= 1e4
+        logits[4 + VIEWS.index(view) % 2, :, 1::2] -= 1e4
+    scores = hard.scores()
+    assert min(x.logp_BT.min() for x in scores.views.values()) < -9e3
+    done = outcome(make_strategy(name), hard.logits, **hard.batch)
+    assert visible(done).isfinite().all()
+
+
+@every_strategy
+def test_inputs_are_not_changed(make_strategy, dense, name):
+    scores = dense(seed=3).scores()
+    make_strategy(name)(scores)
+    before = {key: x.clone() for key, x in tensors(scores).items()}
+    make_strategy(name)(scores)
+    after = tensors(scores)
+    assert before.keys() == after.keys()
+    for key, x in after.items():
+        assert torch.equal(x, before[key]), key
+
+
+@every_strategy
+def test_a_pure_function(make_strategy, outcome, dense, name):
+    views, strategy = dense(seed=3), make_strategy(name)
+    once, again = (outcome(strategy, views.logits, **views.batch) for _ in range(2))
+    assert torch.equal(visible(once), visible(again))
+
+
+@every_strategy
+def test_no_gradient_through_the_signal(make_strategy, outcome, dense, name):
+    views = dense(seed=4)
+    leaves = {view: x.clone().requires_grad_() for view, x in views.logits.items()}
+    done = outcome(make_strategy(name), leaves, **views.batch)
+    assert all(leaf.grad is None for leaf in leaves.values())
+    assert not any(x.requires_grad for x in answers(done).values())
+
+
+@every_strategy
+def test_a_different_teacher_gives_a_signal(make_strategy, outcome, dense, name):
+    views = dense(seed=5)
+    done = outcome(make_strategy(name), views.logits, **views.batch)
+    assert done.gradients["student"].abs().max() > 1e-4
+    advantage_BT = done.signal.advantage_BT
+    assert advantage_BT.shape == views.batch["mask"].shape
+    assert advantage_BT.dtype == torch.double
+
+
+@every_strategy
+def test_the_teacher_itself_gives_no_signal(make_strategy, outcome, dense, name):
+    views = dense(seed=6)
+    logits = views.logits | {
+        "teacher": views.logits["student"],
+        "teacher_text": views.logits["student_text"],
+    }
+    done = outcome(make_strategy(name), logits, **views.batch)
+    assert done.signal.advantage_BT.abs().max() < 1e-12
+    for gradient in done.gradients.values():
+        assert gradient.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(("name", "knob"), KNOBS)
+def test_every_knob_changes_some_output(make_strategy, outcome, dense, name, knob):
+    views = dense(seed=7, B=12)
+    default = visible(outcome(make_strategy(name), views.logits, **views.batch))
+    value = OmegaConf.load(FILES[NAMES.index(name)])[knob]
+    for candidate in candidates(value):
+        try:
+            done = outcome(make_strategy(name, **{knob: candidate}), views.logits, **views.batch)
+        except (TypeError, ValueError, UserError):
+            continue  # not a value of this knob
+        changed = visible(done)
+        if changed.shape != default.shape or (changed - default).abs().max() > 1e-6:
+            return
+    pytest.fail(f"{name}: no other value of {knob} than {value} changes anything")
+
+
+@every_strategy
+def test_row_order_does_not_matter(make_strategy, outcome, dense, name):
+    views, strategy = dense(seed=8), make_strategy(name)
+    order = torch.tensor([3, 5, 0, 2, 4, 1])
+    logits = {view: x[order] for view, x in views.logits.items()}
+    batch = {key: x[order] for key, x in views.batch.items()}
+    done, permuted = outcome(strategy, views.logits, **views.batch), outcome(strategy, logits, **batch)
+    assert permuted.value == pytest.approx(done.value, abs=1e-12)
+    for key, x_BT in answers(done).items():
+        torch.testing.assert_close(answers(permuted)[key], x_BT[order], atol=1e-12, rtol=0)
+    for view, gradient in done.gradients.items():
+        torch.testing.assert_close(permuted.gradients[view], gradient[order], atol=1e-12, rtol=0)
+
+
+@every_strategy
+def test_more_padding_does_not_matter(make_strategy, outcome, dense, name):
+    views, strategy = dense(seed=9, T=4), make_strategy(name)
+    pad = torch.nn.functional.pad
+    logits = {view: pad(x, (0, 0, 0, 3), value=torch.nan) for view, x in views.logits.items()}
+    wide = {key: pad(views.batch[key], (0, 3)) for key in ("ids", "mask", "uniform")}
+    done = outcome(strategy, views.logits, **views.batch)
+    padded = outcome(strategy, logits, **views.batch | wide)
+    assert padded.value == pytest.approx(done.value, abs=1e-12)
+    for key, x_BT in answers(done).items():
+        torch.testing.assert_close(answers(padded)[key], pad(x_BT, (0, 3)), atol=1e-12, rtol=0)
+
+
+@every_strategy
+def test_single_precision_gives_the_same_signal(make_strategy, dense, name):
+    views = dense(seed=10)
+    single = {view: x.float() for view, x in views.logits.items()}
+    exact = make_strategy(name)(views.scores()).advantage_BT
+    rounded = make_strategy(name)(Scores.from_logits(**single, **views.batch)).advantage_BT
+    assert rounded.dtype == torch.float
+    torch.testing.assert_close(rounded.double(), exact, atol=1e-4, rtol=0)
