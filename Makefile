@@ -8,8 +8,9 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CORES := $(shell nproc 2>/dev/null || echo 2)
-JOBS ?= $(CORES)
+# nproc alone would answer OMP_NUM_THREADS where that is set.
+CORES := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 2)
+JOBS ?= $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
 
 EXPERIMENT ?= demo
 SWEEP ?= $(EXPERIMENT)

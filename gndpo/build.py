@@ -1,6 +1,7 @@
 """From config to objects. The only file that imports `hydra.utils`; what may be instantiated is
 listed, mistakes become one sentence."""
 
+import functools
 import inspect
 import os
 from collections.abc import Callable
@@ -32,7 +33,12 @@ def build(section: DictConfig, where: str) -> Any:
     """Instantiate a section after checking its target and the names of its keys. `where` is its
     place, for messages."""
     check(section, where)
-    return instantiate(section)
+    built = instantiate(section)
+    if isinstance(
+        built, functools.partial
+    ):  # Hydra's own subclass re-checks its target at each call
+        return functools.partial(built.func, *built.args, **built.keywords)
+    return built
 
 
 def build_advantage(section: DictConfig) -> Strategy:

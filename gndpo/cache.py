@@ -1,4 +1,4 @@
-"""What a cached result depends on, and how it gets into the cache: by one process, whole or not at all."""
+"""What a cached result depends on, and how it gets there: by one process, whole or not at all."""
 
 import ast
 import hashlib
@@ -15,7 +15,7 @@ from gndpo.errors import UserError
 
 
 def fingerprint(settings: str, files: Iterable[Path]) -> str:
-    """Hash of the settings, of Python files (comments and layout left out) and of the libraries' versions."""
+    """Hash of settings, Python files (comments and layout left out) and library versions."""
     code = [ast.unparse(ast.parse(file.read_text())) for file in files]
     libraries = {name: version(name) for name in ("torch", "transformers", "scikit-learn")}
     text = json.dumps([settings, code, libraries])
@@ -23,16 +23,23 @@ def fingerprint(settings: str, files: Iterable[Path]) -> str:
 
 
 def cached(folder: Path, make: Callable[[Path], None]) -> Path:
-    """The folder, made by `make(empty folder)` if it is missing. Others wait meanwhile; an interrupted one leaves nothing."""
+    """The folder, made by `make(empty folder)` if it is missing.
+
+    Other processes wait meanwhile; an interrupted one leaves nothing behind.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not folder.exists():
-                with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+                with tempfile.TemporaryDirectory(
+                    dir=folder.parent, prefix=f".{folder.name}-"
+                ) as scratch:
                     beside = Path(scratch) / folder.name
                     beside.mkdir()
                     make(beside)
                     os.replace(beside, folder)
-    except PermissionError as error:
-        raise UserError(f"cannot write the cache {folder.parent}: {error.strerror}; set cache_dir=") from error
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise UserError(
+            f"cannot write the cache {folder.parent}: {error.strerror}; set cache_dir="
+        ) from error
     return folder

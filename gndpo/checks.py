@@ -4,8 +4,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gndpo.build import config_folder
 from gndpo.errors import UserError
-
 
 POSITIVE = (
     "steps",
@@ -21,25 +21,34 @@ POSITIVE = (
 """Keys whose values must be numbers larger than 0."""
 
 
+def root_keys() -> set[str]:
+    """The keys that conf/train.yaml and its groups bring; `+typo=1` would compose silently."""
+    train, step = (OmegaConf.load(f"{config_folder()}/{name}.yaml") for name in ("train", "step"))
+    groups = {str(next(iter(entry))) for entry in train.defaults if isinstance(entry, DictConfig)}
+    return groups | {str(key) for key in [*train, *step]} - {"defaults"}
+
+
 def check_values(cfg: DictConfig) -> None:
-    """Values that no type can refuse."""
+    """Names and values that no type can refuse."""
+    for key in cfg:
+        if key not in root_keys():
+            raise UserError(f"unknown key '{key}' (allowed: {', '.join(sorted(root_keys()))})")
     for key in POSITIVE:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not value > 0:
             raise UserError(f"{key}={value} must be a number larger than 0")
-    if cfg.updates.minibatches > cfg.prompts:
-        raise UserError(
-            f"updates.minibatches={cfg.updates.minibatches} is more than prompts={cfg.prompts}"
-        )
+    minibatches = cfg.updates.minibatches
+    if minibatches > cfg.prompts:
+        raise UserError(f"updates.minibatches={minibatches} is more than prompts={cfg.prompts}")
     if cfg.ckpt not in (None, "last"):
         raise UserError(
             f"ckpt={cfg.ckpt} is unknown; use ckpt=last to continue a run, or leave it out"
         )
     if cfg.rollout.top_p != 1 or cfg.rollout.top_k is not None:
         raise UserError(
-            f"rollout.top_p={cfg.rollout.top_p}, rollout.top_k={cfg.rollout.top_k}: truncated sampling "
-            "biases every on-policy estimate, its tokens come from another distribution than the "
-            "one that is scored; "
+            f"rollout.top_p={cfg.rollout.top_p}, rollout.top_k={cfg.rollout.top_k}: truncated "
+            "sampling biases every on-policy estimate, its tokens come from another distribution "
+            "than the one that is scored; "
             "use top_p=1.0 and top_k=null"
         )
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gndpo.matches import divergence
-from gndpo.scores import Rows, Scores, scatter
+from gndpo.rows import Rows, scatter
+from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
 
 Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]

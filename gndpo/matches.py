@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor
 
+from gndpo.errors import UserError
 from gndpo.scores import Scores
 from gndpo.signal import Match
 
@@ -71,7 +72,12 @@ def coefficient(c: float | Tensor, scores: Scores, index_n: Tensor) -> float | T
 
 
 def touch(match: Match, scores: Scores) -> None:
-    """Read what `divergence` will read, so that a dry run records it."""
+    """Read what `divergence` will read, so that a dry run records it; refuse what it cannot do."""
+    b = match.direction
+    if b not in ("reverse", "forward") and not (isinstance(b, int | float) and 0 < b < 1):
+        raise UserError(
+            f"direction={b} is unknown; choose reverse, forward or a number between 0 and 1"
+        )
     if match.support is not None:
         view, k = match.support
         scores.views[view].top_k(k)

@@ -1,6 +1,7 @@
 """A policy: a model whose prompts are encoded once per group, and a head that gives forbidden
 ids no probability."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,13 @@ class Head(nn.Module):
             logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / self.temperature
         )
         return logits_NV.masked_fill(~self.allowed_V, NEVER).log_softmax(-1)
+
+    def frozen(self) -> "Head":
+        """The head as it is now. Targets kept as hidden states need it: a live head would move
+        them with every update of the step."""
+        if not self.linear.weight.requires_grad:
+            return self
+        return copy.deepcopy(self).requires_grad_(False)
 
 
 @dataclass

@@ -1,10 +1,9 @@
-"""Supervised training of a student and a teacher on worked solutions, once per machine: the result is cached.
+"""Supervised training of a student and a teacher on worked solutions; the result is cached.
 
-    gndpo-pretrain model.pair.seed=1
+gndpo-pretrain model.pair.seed=1
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from gndpo.schedules import Schedule
 
 MakeRows = Callable[[str, int], Rows]
 
-CODE = """data/digits data/warp models/digits muon policy pretrain prompts rng schedules""".split()
+CODE = ["data/digits", "data/warp", "models/digits", "muon", "policy", "pretrain", "prompts", "rng"]
 """The files, below gndpo/, whose change makes a trained pair stale."""
 
 LONGEST = 24
@@ -48,8 +47,11 @@ LONGEST = 24
 
 @dataclass(frozen=True)
 class Recipe:
-    """steps, batch: updates, and rows of each. text_rows: how many of those lose the image, placeholder tokens included.
-    lr: AdamW, for embeddings, biases and scales; muon_lr: matrices. Both rise over `warmup` steps and fall linearly to 0."""
+    """steps, batch: updates, and rows of each. text_rows: how many of those lose their image.
+
+    lr: AdamW, for embeddings, biases and scales. muon_lr: Muon, for matrices.
+    Both rise over `warmup` steps and fall linearly to 0.
+    """
 
     steps: int
     batch: int
@@ -77,7 +79,7 @@ class Plan:
 def pretrained_pair(
     *, cache_dir: str, rows: MakeRows, seed: int, evaluation_rows: int, student: Plan, teacher: Plan
 ) -> Pair:
-    """Both models, from the cache or trained into it. `pretrain.json` beside them holds what they can do."""
+    """Both models, from the cache or trained into it; `pretrain.json` says what they can do."""
     settings = repr((rows, seed, evaluation_rows, student, teacher))
     files = [Path(__file__).parent / f"{name}.py" for name in CODE]
 
@@ -92,7 +94,9 @@ def pretrained_pair(
     return Pair(student=folder / "student", teacher=folder / "teacher")
 
 
-def train(plan: Plan, rows: MakeRows, seed: int, evaluation_rows: int, folder: Path) -> dict[str, float]:
+def train(
+    plan: Plan, rows: MakeRows, seed: int, evaluation_rows: int, folder: Path
+) -> dict[str, float]:
     """Train, save to `folder`, measure."""
     begin = time.perf_counter()
     processor = build_processor()
@@ -102,7 +106,8 @@ def train(plan: Plan, rows: MakeRows, seed: int, evaluation_rows: int, folder: P
     policy = Policy(model, Vocabulary.of(processor, model))
     fit(policy, processor, rows("train", seed), plan.recipe, folder.name)
     seconds = time.perf_counter() - begin
-    model.eval().save_pretrained(folder)
+    model.eval()  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
     test = rows("test", seed)
     measured = measure(policy, processor, [test[i] for i in range(evaluation_rows)], seed)
@@ -119,7 +124,7 @@ def fit(policy: Policy, processor: Any, rows: Rows, recipe: Recipe, name: str) -
         batch = [rows[step * recipe.batch + i] for i in range(recipe.batch)]
         image, text = solution_nats(policy, processor, batch, recipe.batch - recipe.text_rows)
         policy.model.zero_grad()
-        torch.cat([image, text]).mean().backward()
+        torch.cat([image, text]).mean().backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(policy.model.parameters(), recipe.clip)
         scale = schedule.factor(step, recipe.steps)
         for optimizer, base in zip(optimizers, rates, strict=True):
@@ -142,7 +147,7 @@ def make_optimizers(model: PreTrainedModel, recipe: Recipe) -> list[Optimizer]:
 def solution_nats(
     policy: Policy, processor: Any, rows: Sequence[Row], with_image: int
 ) -> tuple[Tensor, Tensor]:
-    """Cost in nats of every token of the worked solutions: of the first rows with their image, of the others without."""
+    """Nats of every token of the worked solutions: first rows with their image, then the others."""
     prompts = make_prompts(rows, processor)
     solutions = [row["solution"] + processor.tokenizer.eos_token for row in rows]
     ids = [torch.tensor(row) for row in processor.tokenizer(solutions)["input_ids"]]
@@ -164,13 +169,22 @@ def nats(policy: Policy, rendering: Rendering, ids: list[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def measure(policy: Policy, processor: Any, rows: Sequence[Row], seed: int) -> dict[str, float]:
-    """`evaluate` on rows of the test split, and the dearest format token, in nats, with the image and without it."""
+    """What `evaluate` finds, and the nats of the dearest format token, with and without image."""
     reward = partial(boxed_reward, format_weight=0.0)
     measured = evaluate(
-        policy, processor, rows, reward, k=1, max_tokens=LONGEST, seed=seed, device=torch.device("cpu")
+        policy,
+        processor,
+        rows,
+        reward,
+        k=1,
+        max_tokens=LONGEST,
+        seed=seed,
+        device=torch.device("cpu"),
     )
     few = rows[:128]
-    solutions = processor.tokenizer([row["solution"] + processor.tokenizer.eos_token for row in few])
+    solutions = processor.tokenizer(
+        [row["solution"] + processor.tokenizer.eos_token for row in few]
+    )
     ids_N = torch.tensor([i for row in solutions["input_ids"] for i in row])
     marks = processor.tokenizer.convert_tokens_to_ids([*FORMAT, processor.tokenizer.eos_token])
     for name, cost_N in (
@@ -183,11 +197,13 @@ def measure(policy: Policy, processor: Any, rows: Sequence[Row], seed: int) -> d
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="pretrain")
 def main(cfg: DictConfig) -> None:
-    """Train the pair of `model`, or find it in the cache, and say where it is and what it can do."""
+    """Train the pair of `model`, or find it in the cache; print where it is and what it can do."""
     pair = build(cfg.model.pair, "model.pair")
     report = Path(pair.student).parent / "pretrain.json"
     if not report.is_file():
-        raise UserError(f"{pair.student} and {pair.teacher} are ready checkpoints; gndpo-pretrain is for model=digits")
+        raise UserError(
+            f"{pair.student} and {pair.teacher} are ready; gndpo-pretrain is for model=digits"
+        )
     print(report.read_text())
     print(f"student: {pair.student}\nteacher: {pair.teacher}")
 

@@ -32,6 +32,9 @@ def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
         raise UserError(
             f"the strategy returned {type(signal).__name__}, it must return a gndpo.signal.Signal"
         )
+    names = [match.name for match in signal.matches]
+    if len({*names, "surrogate"}) <= len(names):
+        raise UserError(f"matches need names of their own, not 'surrogate'; found {names}")
     for match in signal.matches:
         touch(match, scores)
     requests = {

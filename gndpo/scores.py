@@ -8,45 +8,18 @@ A view is (weights, prompt rendering). Legend of the axes: B answers, T answer t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from gndpo.rows import DenseHead, Rows, likeliest, scatter
 
 VIEWS = ("student", "teacher", "student_text", "teacher_text")
 
 Request = tuple[Any, ...]
 """A quantity of a view: ("logp",), ("entropy",), ("top_k_ids", k), ("top_k_logp", k),
 ("at_top_k", view, k), ("kl", view)."""
-
-
-class LogProbs(Protocol):
-    """hidden [N, H] -> log-probabilities [N, V]."""
-
-    def log_probs(self, hidden_NH: Tensor) -> Tensor: ...
-
-
-class DenseHead:
-    """The head of logits that are already there; float32 or better, as every head."""
-
-    def log_probs(self, hidden_NH: Tensor) -> Tensor:
-        return hidden_NH.to(torch.promote_types(hidden_NH.dtype, torch.float32)).log_softmax(-1)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Whole distributions at the N valid tokens, kept as hidden states: V/H times smaller than
-    logits."""
-
-    hidden_NH: Tensor
-    head: LogProbs
-    chunk: int = 4096
-
-    def log_probs(self, index: slice | Tensor = slice(None)) -> Tensor:
-        return self.head.log_probs(self.hidden_NH[index])
-
-    def chunks(self) -> list[slice]:
-        return [slice(i, i + self.chunk) for i in range(0, len(self.hidden_NH), self.chunk)]
 
 
 class View:
@@ -124,9 +97,9 @@ class View:
             case ("entropy",):
                 return -(logp_NV.exp() * logp_NV).sum(-1)
             case ("top_k_ids", k):
-                return logp_NV.topk(k).indices
+                return likeliest(logp_NV, k)[1]
             case ("top_k_logp", k):
-                return logp_NV.topk(k).values
+                return likeliest(logp_NV, k)[0]
             case ("at_top_k", other, k):
                 ids_NK = self.others[other].read(("top_k_ids", k))[self.mask_BT][part]
                 return logp_NV.gather(-1, ids_NK)
@@ -136,13 +109,6 @@ class View:
                 return (logp_NV.exp() * (logp_NV - other_rows.log_probs(part))).sum(-1)
             case _:
                 raise KeyError(request)
-
-
-def scatter(x_N: Tensor, mask_BT: Tensor) -> Tensor:
-    """Valid values [N, ...] back to [B, T, ...], exact zeros at padding."""
-    out = x_N.new_zeros(*mask_BT.shape, *x_N.shape[1:])
-    out[mask_BT] = x_N
-    return out
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from gndpo.policy import Policy
 from gndpo.prompts import Prompts
 from gndpo.reads import Reads
 from gndpo.rollout import Answers
-from gndpo.scores import Rows, View, make_views
+from gndpo.rows import Rows
+from gndpo.scores import View, make_views
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def score(
             name,
             answers.ids_BT,
             answers.mask_BT,
-            Rows(torch.cat(kept[name]), views[name].policy.head, chunk) if name in kept else None,
+            Rows(torch.cat(kept[name]), views[name].policy.head.frozen(), chunk)
+            if name in kept
+            else None,
             {
                 request: torch.cat([view.known[request] for view in parts])
                 for request in reads.requests[name]

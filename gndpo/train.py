@@ -3,13 +3,11 @@
 import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
-import transformers
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer
@@ -23,6 +21,7 @@ from gndpo.errors import UserError
 from gndpo.models.load import load_model, load_processor
 from gndpo.module import Distillation, Settings
 from gndpo.policy import Policy, Vocabulary
+from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder, config_hash, environment
 from gndpo.schedules import Schedule
 from gndpo.update import UpdateSettings
@@ -32,11 +31,11 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="train")
 def app(cfg: DictConfig) -> None:
+    quiet()
     settings = HydraConfig.get()
     sweeping = settings.mode == RunMode.MULTIRUN
     folder = RunFolder(Path(settings.runtime.output_dir))
     resolve(cfg)
-    check_values(cfg)
     name = config_hash(cfg)
     if not claim(folder, name, again=sweeping or cfg.ckpt == "last"):
         log.info("%s is finished already, skipped", folder.path)
@@ -56,6 +55,7 @@ def app(cfg: DictConfig) -> None:
         status="running", reason=None, started=folder.started, **identity, **environment()
     )
     try:
+        check_values(cfg)
         train(cfg, folder)
     except BaseException as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -87,25 +87,22 @@ def claim(folder: RunFolder, name: str, *, again: bool) -> bool:
 
 def train(cfg: DictConfig, folder: RunFolder) -> None:
     """Build everything, continue where the last checkpoint ended, fit."""
-    strategy = build_advantage(cfg.advantage)
-    pair = build(cfg.model.pair, "model.pair")
-    processor, other = load_processor(pair.student), load_processor(pair.teacher)
-    check_pair(processor, other)
-    dtype = getattr(torch, cfg.model.dtype)
-    student, teacher = (
-        Policy(model, Vocabulary.of(processor, model), cfg.rollout.temperature)
-        for model in (load_model(pair.student, dtype), load_model(pair.teacher, dtype))
-    )
-    module = Distillation(
-        student,
-        teacher,
-        processor,
-        strategy,
+    parts = (
+        build_advantage(cfg.advantage),
         build(cfg.surrogate.loss, "surrogate.loss"),
         build(cfg.reward, "reward"),
         build(cfg.optimizer, "optimizer"),
         module_settings(cfg),
     )
+    dtype = getattr(torch, cfg.model.dtype)
+    pair = build(cfg.model.pair, "model.pair")
+    processor = load_processor(pair.student)
+    check_pair(processor, load_processor(pair.teacher))
+    student, teacher = (
+        Policy(model, Vocabulary.of(processor, model), cfg.rollout.temperature)
+        for model in (load_model(path, dtype) for path in (pair.student, pair.teacher))
+    )
+    module = Distillation(student, teacher, processor, *parts)
     data: Any = build(cfg.data, "data")
     start = restore(folder, module)
     data.start_step = start
@@ -181,17 +178,8 @@ def close_loggers() -> None:
         sys.modules["wandb"].finish()
 
 
-def quiet() -> None:
-    """Libraries' notices that a user of ours can do nothing about."""
-    warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    transformers.logging.disable_progress_bar()
-    os.environ.setdefault("WANDB_SILENT", "true")
-
-
 def main() -> None:
     """The console script."""
-    quiet()
     try:
         app()
     finally:

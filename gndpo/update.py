@@ -14,7 +14,8 @@ from gndpo.loss import Loss, Surrogate, answer_loss
 from gndpo.metrics import mean
 from gndpo.prompts import Prompts
 from gndpo.rollout import STUDENT
-from gndpo.scores import Rows, Scores
+from gndpo.rows import Rows
+from gndpo.scores import Scores
 from gndpo.scoring import Source, spans
 from gndpo.signal import Signal
 from gndpo.surrogates import token_weights

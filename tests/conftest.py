@@ -1,4 +1,5 @@
-"""Shared by all tests: strategies by name, losses from dense logits, random scores, a tiny random vision-language model."""
+"""Shared by all tests: strategies by name, losses from dense logits, random scores, a tiny random
+vision-language model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from gndpo.build import build_advantage
 from gndpo.loss import Loss, Surrogate, answer_loss
 from gndpo.policy import Policy, Vocabulary
 from gndpo.prompts import Rendering
-from gndpo.scores import VIEWS, DenseHead, Rows, Scores
+from gndpo.rows import DenseHead, Rows
+from gndpo.scores import VIEWS, Scores
 from gndpo.signal import Signal, Strategy
 from gndpo.surrogates import reinforce, token_weights
 
@@ -32,7 +34,8 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def make_strategy() -> Callable[..., Strategy]:
-    """make_strategy("gndpo", clamp=None): the strategy of conf/advantage/gndpo.yaml with knobs changed."""
+    """make_strategy("gndpo", clamp=None): the strategy of conf/advantage/gndpo.yaml with knobs
+    changed."""
 
     def make(name: str, **knobs: Any) -> Strategy:
         section = OmegaConf.load(CONF / "advantage" / f"{name}.yaml")
@@ -43,7 +46,8 @@ def make_strategy() -> Callable[..., Strategy]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a strategy does to dense logits: its signal, the loss, d loss / d logits per trained view."""
+    """What a strategy does to dense logits: its signal, the loss, d loss / d logits per trained
+    view."""
 
     scores: Scores
     signal: Signal
@@ -65,7 +69,8 @@ def outcome_of(
     chunk: int = 4096,
     **batch: Any,
 ) -> Outcome:
-    """Scores from `logits`, one signal, then loss and gradients at the logits `current` (default: the same)."""
+    """Scores from `logits`, one signal, then loss and gradients at the logits `current` (default:
+    the same)."""
     scores = Scores.from_logits(**logits, **batch)
     signal = strategy(scores)
     trained = {"student", *(match.view for match in signal.matches)}
@@ -87,7 +92,8 @@ def outcome() -> Callable[..., Outcome]:
 
 @dataclass(frozen=True)
 class Dense:
-    """Random logits of the four views, and the rest of a batch: `outcome(strategy, dense.logits, **dense.batch)`."""
+    """Random logits of the four views, and the rest of a batch: `outcome(strategy, dense.logits,
+    **dense.batch)`."""
 
     logits: dict[str, Tensor]
     batch: dict[str, Any]
@@ -123,7 +129,8 @@ def dense() -> Callable[..., Dense]:
 
 @pytest.fixture(scope="session")
 def vocabulary() -> Vocabulary:
-    """Ids 0..41; head rows 42..47 lie beyond the tokenizer. Two EOS ids, so that random answers end."""
+    """Ids 0..41; head rows 42..47 lie beyond the tokenizer. Two EOS ids, so that random answers
+    end."""
     return Vocabulary(size=42, eos=(EOS, 3), pad=PAD, forbidden=(PAD, IMAGE, 41))
 
 
@@ -173,7 +180,8 @@ def teacher(vocabulary: Vocabulary) -> Policy:
 
 @pytest.fixture(scope="session")
 def renderings() -> dict[str, Rendering]:
-    """Three prompts of different lengths, one image each; "text" drops image and placeholder tokens."""
+    """Three prompts of different lengths, one image each; "text" drops image and placeholder
+    tokens."""
     generator = torch.Generator().manual_seed(7)
     words = [torch.randint(4, 40, (n,), generator=generator).tolist() for n in (3, 6, 4)]
     pixels = torch.randn(3, 3, 32, 32, generator=generator, dtype=torch.double)

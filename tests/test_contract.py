@@ -1,4 +1,5 @@
-"""What every strategy of conf/advantage must obey. A new strategy is found by its YAML; nothing here names one."""
+"""What every strategy of conf/advantage must obey. A new strategy is found by its YAML; nothing
+here names one."""
 
 from pathlib import Path
 
@@ -53,11 +54,16 @@ def candidates(value):
 def test_padding_is_exactly_zero_and_never_read(make_strategy, outcome, dense, name, garbage):
     clean = dense(seed=1)
     padding_BT = ~clean.batch["mask"]
-    dirty = {view: x.masked_fill(padding_BT[..., None], garbage) for view, x in clean.logits.items()}
+    dirty = {
+        view: x.masked_fill(padding_BT[..., None], garbage) for view, x in clean.logits.items()
+    }
     batch = dict(clean.batch)
     batch["uniform"] = batch["uniform"].masked_fill(padding_BT, garbage)
     strategy = make_strategy(name)
-    done, reference = outcome(strategy, dirty, **batch), outcome(strategy, clean.logits, **clean.batch)
+    done, reference = (
+        outcome(strategy, dirty, **batch),
+        outcome(strategy, clean.logits, **clean.batch),
+    )
     for key, x_BT in answers(done).items():
         assert not x_BT[padding_BT].any(), key
         assert torch.equal(x_BT, answers(reference)[key]), key
@@ -152,7 +158,10 @@ def test_row_order_does_not_matter(make_strategy, outcome, dense, name):
     order = torch.tensor([3, 5, 0, 2, 4, 1])
     logits = {view: x[order] for view, x in views.logits.items()}
     batch = {key: x[order] for key, x in views.batch.items()}
-    done, permuted = outcome(strategy, views.logits, **views.batch), outcome(strategy, logits, **batch)
+    done, permuted = (
+        outcome(strategy, views.logits, **views.batch),
+        outcome(strategy, logits, **batch),
+    )
     assert permuted.value == pytest.approx(done.value, abs=1e-12)
     for key, x_BT in answers(done).items():
         torch.testing.assert_close(answers(permuted)[key], x_BT[order], atol=1e-12, rtol=0)

@@ -1,4 +1,5 @@
-"""Matches: every combination of direction, support and renormalization has the gradient that enumeration gives."""
+"""Matches: every combination of direction, support and renormalization has the gradient that
+enumeration gives."""
 
 import itertools
 import math
@@ -11,11 +12,11 @@ from torch import tensor
 
 from gndpo.signal import Match, Signal
 
-STUDENT = tensor([[[1.0, 0.5, 0.0, -0.5, -1.0]]]).double()
-TEACHER = tensor([[[2.0, 0.0, 0.5, -1.0, -2.0]]]).double()
+STUDENT = tensor([[[1.0, 0.5, 0.0, -0.5, -1.0]]], dtype=torch.double)
+TEACHER = tensor([[[2.0, 0.0, 0.5, -1.0, -2.0]]], dtype=torch.double)
 OUTLIER = {  # the third token of TrOPD's golden vector
-    "student": tensor([[[0.5, -1.0, 1.0, 0.0, 2.0]]]).double(),
-    "teacher": tensor([[[2.0, 1.0, 0.0, 0.5, -3.0]]]).double(),
+    "student": tensor([[[0.5, -1.0, 1.0, 0.0, 2.0]]], dtype=torch.double),
+    "teacher": tensor([[[2.0, 1.0, 0.0, 0.5, -3.0]]], dtype=torch.double),
 }
 ONE = {"ids": tensor([[0]]), "mask": tensor([[1]])}
 DIRECTIONS = ("reverse", "forward", 0.3)
@@ -24,11 +25,14 @@ RENORMALIZE = tuple(itertools.product((True, False), repeat=2))
 
 
 def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0)
+    torch.testing.assert_close(
+        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
+    )
 
 
 def only(*matches):
-    """A strategy that gives these matches and no advantage. weight_BT=None: every valid token counts 1."""
+    """A strategy that gives these matches and no advantage. weight_BT=None: every valid token
+    counts 1."""
 
     def strategy(scores):
         mask_BT = scores.mask_BT.double()
@@ -46,9 +50,11 @@ def pull(target, weight=None, name="match", **options):
 
 
 def exact_gradient(p, q, direction):
-    """d/dlogits of the divergence's terms with p, q over the support S (zeros outside), p a function of all logits.
+    """d/dlogits of the divergence's terms with p, q over the support S (zeros outside), p a
+    function of all logits.
 
-    Reverse is E_p[(log p - log q) grad log p]: the estimator's gradient, free of the constant +1 on a truncated support.
+    Reverse is E_p[(log p - log q) grad log p]: the estimator's gradient, free of the constant +1 on
+    a truncated support.
     """
     S = q > 0
     r = (p / q.where(S, 1.0)).log().where(S, 0.0)
@@ -88,14 +94,17 @@ def test_gradient_is_the_exact_one(outcome, dense, direction, support, renormali
 
 
 def test_golden_student_top_2_reverse_kl(outcome):
-    """The plain truncated form has +0.3297 on token 1 and loss 0.0513; ours is the stop-gradient form, or renormalized."""
+    """The plain truncated form has +0.3297 on token 1 and loss 0.0513; ours is the stop-gradient
+    form, or renormalized."""
     logits = {"student": STUDENT, "teacher": TEACHER}
     options = {"support": ("student", 2)}
     stopped = outcome(pull({"teacher": 1.0}, renormalize=(False, False), **options), logits, **ONE)
     assert stopped.value == pytest.approx(0.05129123, abs=1e-6)
     expected = [-0.23281191, 0.24878152, -0.00808830, -0.00490580, -0.00297552]
     close(stopped.gradients["student"][0, 0], expected)
-    renormalized = outcome(pull({"teacher": 1.0}, renormalize=(True, True), **options), logits, **ONE)
+    renormalized = outcome(
+        pull({"teacher": 1.0}, renormalize=(True, True), **options), logits, **ONE
+    )
     assert renormalized.value == pytest.approx(0.21916203, abs=1e-6)
     close(renormalized.gradients["student"][0, 0], [-0.35250557, 0.35250557, 0, 0, 0])
 
@@ -104,7 +113,11 @@ def test_golden_student_top_2_reverse_kl(outcome):
     ("renormalize", "value", "gradient"),
     [
         ((True, False), 1.89564696, [-0.20181052, -0.08030341, 0.06904131, 0.02539888, 0.18767374]),
-        ((False, False), 1.30941310, [-0.15928406, -0.06338150, 0.05449260, 0.02004671, 0.14812625]),
+        (
+            (False, False),
+            1.30941310,
+            [-0.15928406, -0.06338150, 0.05449260, 0.02004671, 0.14812625],
+        ),
         ((True, True), 0.02262230, [0.02883863, -0.02883863, 0, 0, 0]),
     ],
 )
@@ -128,7 +141,8 @@ def test_full_support_is_the_vocabulary(outcome, dense, direction):
 
 @pytest.mark.parametrize("support", [None, ("teacher", 4), ("student_text", 4)])
 def test_mixed_targets(outcome, dense, support):
-    """log q = log teacher + a (log student_text - log teacher_text), a per token, then normalized."""
+    """log q = log teacher + a (log student_text - log teacher_text), a per token, then
+    normalized."""
     views = dense(seed=3, V=8)
     a_BT = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)).double()
     mixture = {"teacher": 1.0, "student_text": a_BT, "teacher_text": -a_BT}
@@ -140,7 +154,7 @@ def test_mixed_targets(outcome, dense, support):
         ids = logp[support[0]].topk(support[1]).indices
         log_q = torch.full_like(log_q, -math.inf).scatter(-1, ids, log_q.gather(-1, ids))
     p, q = views.logits["student"].softmax(-1), log_q.softmax(-1)
-    mask_BT = views.batch["mask"]
+    mask_BT = views.batch["mask"].double()
     weight_BT1 = (mask_BT / mask_BT.sum(-1, keepdim=True) / 6)[..., None]
     close(done.gradients["student"], (p - q) * weight_BT1, 1e-12)
     assert done.gradients.keys() == {"student"}  # the mixture is a constant
@@ -149,10 +163,12 @@ def test_mixed_targets(outcome, dense, support):
 def test_sampled_is_the_negative_log_likelihood(outcome):
     """One teacher-written token, value and gradient of TrOPD's golden vector G2, weight 0.001."""
     logits = {
-        "student": tensor([[[0.2, -0.3, 0.8, 0.0, -1.2]]]).double(),
-        "teacher": tensor([[[1.5, 0.0, -0.5, 0.3, -1.0]]]).double(),
+        "student": tensor([[[0.2, -0.3, 0.8, 0.0, -1.2]]], dtype=torch.double),
+        "teacher": tensor([[[1.5, 0.0, -0.5, 0.3, -1.0]]], dtype=torch.double),
     }
-    done = outcome(pull({"sampled": 1.0}, weight=tensor([[0.001]]).double()), logits, **ONE)
+    done = outcome(
+        pull({"sampled": 1.0}, weight=tensor([[0.001]], dtype=torch.double)), logits, **ONE
+    )
     assert done.value == pytest.approx(0.001502738095, abs=1e-9)
     expected = tensor([-7.77479956, 1.34965229, 4.05457956, 1.82184003, 0.54872767]) * 1e-4
     close(done.gradients["student"][0, 0], expected, 1e-10)
@@ -172,7 +188,11 @@ def test_matches_add_up_and_train_their_view(outcome, dense):
     assert together.loss.parts["b"] == pytest.approx(alone[1].value, abs=1e-12)
 
 
-@given(chunk=st.integers(1, 40), seed=st.integers(0, 1000), dtype=st.sampled_from(["double", "bfloat16"]))
+@given(
+    chunk=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+    dtype=st.sampled_from(["double", "bfloat16"]),
+)
 def test_chunked_equals_dense(outcome, dense, chunk, seed, dtype):
     """Chunks change memory, never numbers: value and gradient of matches and advantage together."""
     views = dense(seed, V=8)
@@ -180,7 +200,9 @@ def test_chunked_equals_dense(outcome, dense, chunk, seed, dtype):
 
     def strategy(scores):
         match = Match("m", scores.mask_BT.double(), {"teacher": 1.0, "student_text": 0.5}, 0.3)
-        top = Match("k", scores.mask_BT.double(), {"teacher": 1.0}, "forward", support=("teacher", 3))
+        top = Match(
+            "k", scores.mask_BT.double(), {"teacher": 1.0}, "forward", support=("teacher", 3)
+        )
         return Signal(scores.teacher.logp_BT - scores.student.logp_BT, (match, top))
 
     whole = outcome(strategy, logits, **views.batch)

@@ -1,7 +1,7 @@
-"""Questions about four handwritten digits, composed on the fly from scikit-learn's bundled 8x8 images.
+"""Questions about four handwritten digits, composed on the fly from scikit-learn's 8x8 images.
 
-The 1797 images (the test part of UCI's optdigits: 13 writers, none marked) are cut into contiguous blocks before anything
-is composed, because neighbours share a writer. The blocks are "unseen images", and mostly unseen writers.
+The 1797 images (the test part of UCI's optdigits: 13 writers, none marked) are cut into contiguous
+blocks before anything is composed, because neighbours share a writer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,41 +25,31 @@ Digits = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of question. work: two intermediate results, then the answer."""
+    """A sort of question. step: (result so far, next digit, its place) -> result."""
 
     problem: str
-    work: Callable[[Digits], tuple[int, int, int]]
+    step: Callable[[int, int, int], int]
 
 
-def total(d: Digits) -> tuple[int, int, int]:
-    return d[0] + d[1], d[2] + d[3], sum(d)
-
-
-def row_difference(d: Digits) -> tuple[int, int, int]:
-    top, bottom = d[0] + d[1], d[2] + d[3]
-    return top, bottom, top - bottom
-
-
-def column_difference(d: Digits) -> tuple[int, int, int]:
-    left, right = d[0] + d[2], d[1] + d[3]
-    return left, right, left - right
-
-
-def largest(d: Digits) -> tuple[int, int, int]:
-    return max(d[:2]), max(d[2:]), max(d)
-
-
-def smallest(d: Digits) -> tuple[int, int, int]:
-    return min(d[:2]), min(d[2:]), min(d)
+def signed(signs: Digits) -> Callable[[int, int, int], int]:
+    """Add the digits up, each with the sign of its place."""
+    return lambda so_far, digit, place: so_far + signs[place] * digit
 
 
 KINDS: Mapping[str, Kind] = {
-    "sum": Kind("what is the sum of the four digits ?", total),
-    "maximum": Kind("what is the largest of the four digits ?", largest),
-    "minimum": Kind("what is the smallest of the four digits ?", smallest),
-    "row_difference": Kind("what is the sum of the top row minus the sum of the bottom row ?", row_difference),
+    "sum": Kind("what is the sum of the four digits ?", signed((1, 1, 1, 1))),
+    "maximum": Kind(
+        "what is the largest of the four digits ?", lambda so_far, digit, _: max(so_far, digit)
+    ),
+    "minimum": Kind(
+        "what is the smallest of the four digits ?", lambda so_far, digit, _: min(so_far, digit)
+    ),
+    "row_difference": Kind(
+        "what is the sum of the top row minus the sum of the bottom row ?", signed((1, 1, -1, -1))
+    ),
     "column_difference": Kind(
-        "what is the sum of the left column minus the sum of the right column ?", column_difference
+        "what is the sum of the left column minus the sum of the right column ?",
+        signed((1, -1, 1, -1)),
     ),
 }
 NUMBERS = range(-18, 37)
@@ -82,7 +72,8 @@ def handwriting() -> Handwriting:
 class DigitsRows:
     """Endless rows of one split; row i is a pure function of (split, seed, i).
 
-    blocks: for every split the first image and the one after the last. augment: for training rows only.
+    blocks: for every split the first image and the one after the last.
+    augment: for training rows only.
     """
 
     def __init__(
@@ -98,7 +89,9 @@ class DigitsRows:
         self.augment = augment if split == "train" else None
         self.start, self.stop = checked_block(split, blocks)
         if not kinds or set(kinds) - set(KINDS):
-            raise UserError(f"data.kinds: got {list(kinds)}, allowed are {', '.join(KINDS)}, at least one")
+            raise UserError(
+                f"data.kinds: got {list(kinds)}, allowed are {', '.join(KINDS)}, at least one"
+            )
         self.kinds = tuple(kinds)
 
     def __getitem__(self, index: int) -> Row:
@@ -122,7 +115,8 @@ def checked_block(split: str, blocks: Mapping[str, Sequence[int]]) -> tuple[int,
     for name, (start, stop) in sorted(blocks.items(), key=lambda block: block[1][0]):
         if not end <= start < stop <= images:
             raise UserError(
-                f"data.blocks.{name}=[{start},{stop}]: blocks must not be empty or overlap, within 0..{images}"
+                f"data.blocks.{name}=[{start},{stop}]: "
+                f"blocks must not be empty or overlap, within 0..{images}"
             )
         end = stop
     start, stop = blocks[split]
@@ -136,7 +130,7 @@ def grid(tiles: NDArray[np.uint8]) -> Image.Image:
 
 
 def make_row(kind: str, digits: Digits, image: Image.Image) -> Row:
-    work = KINDS[kind].work(digits)
+    work = worked(kind, digits)
     answer = str(work[-1])
     return Row(
         images=[image],
@@ -145,6 +139,14 @@ def make_row(kind: str, digits: Digits, image: Image.Image) -> Row:
         solution=f"<think> {join(digits)} ; {join(work)} </think> \\boxed{{ {answer} }}",
         kind=kind,
     )
+
+
+def worked(kind: str, digits: Digits) -> list[int]:
+    """The result after two, three and four digits, in reading order."""
+    results = [digits[0]]
+    for place in (1, 2, 3):
+        results.append(KINDS[kind].step(results[-1], digits[place], place))
+    return results[1:]
 
 
 def join(numbers: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Rows as a parquet file with the columns of Geometry3K: images (bytes and path), problem, answer, besides solution, kind."""
+"""Rows as a parquet file with the columns of Geometry3K, besides solution and kind."""
 
 import io
 import os

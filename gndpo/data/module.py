@@ -33,9 +33,10 @@ class Steps(IterableDataset[list[Row]]):
 class PromptData(LightningDataModule):
     """Rows for training and evaluation.
 
-    rows: (split, seed) -> rows of that split. prompts: P, rows of a step. max_prompt_tokens, overlong: what
-    `make_prompts` does with long prompts. start_step: first step of the next loader; set it to resume.
-    Evaluation rows do not depend on the run's seed: every run of a sweep is measured on the same questions.
+    rows: (split, seed) -> rows of that split. prompts: P, rows of a step.
+    max_prompt_tokens, overlong: what `make_prompts` does with long prompts.
+    start_step: first step of the next loader; set it to resume.
+    Evaluation rows do not depend on the run's seed: all runs of a sweep answer the same questions.
     """
 
     def __init__(

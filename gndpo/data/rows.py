@@ -6,8 +6,11 @@ from PIL import Image
 
 
 class Row(TypedDict):
-    """images: RGB. problem: the question. answer: what the reward compares. solution: a worked solution in the format
-    `<think> ... </think> \\boxed{ answer }`, empty where none is known. kind: the sort of question, for tables."""
+    """images: RGB. problem: the question. answer: what the reward compares.
+
+    solution: worked, as `<think> ... </think> \\boxed{ answer }`; empty where none is known.
+    kind: the sort of question, for tables.
+    """
 
     images: list[Image.Image]
     problem: str

@@ -1,4 +1,4 @@
-"""Handwriting, moved a little: random affine maps, elastic bends and ink, drawn for every tile of every row."""
+"""Handwriting, moved a little: random affine maps, elastic bends and ink."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Augment:
-    """Half-widths of uniform draws. shift: pixels of the 8x8 image. turn: degrees. scale, shear: fractions.
-    bend: standard deviation, in half tile sides, of the displacement at a 4x4 net of points. fade: largest part of the
-    contrast lost. gamma: log of the exponent on the ink."""
+    """Half-widths of uniform draws, one draw per tile.
+
+    shift: pixels of the 8x8 image. turn: degrees. scale, shear: fractions.
+    bend: standard deviation of the displacement at a 4x4 net of points, in half tile sides.
+    fade: largest part of the contrast lost. gamma: log of the exponent on the ink.
+    """
 
     shift: float
     turn: float
@@ -26,9 +29,10 @@ class Augment:
 
 
 def hat_weights(points: int) -> Floats:
-    """[SIZE, points]: linear interpolation from `points` nodes, spread over the side, to the pixels of a tile."""
+    """[SIZE, points]: linear interpolation from nodes spread over the side to its pixels."""
     at_S = np.linspace(0, points - 1, SIZE)
-    return np.clip(1 - np.abs(at_S[:, None] - np.arange(points)), 0, None)
+    weights: Floats = np.clip(1 - np.abs(at_S[:, None] - np.arange(points)), 0, None)
+    return weights
 
 
 AXIS = (np.arange(SIZE) + 0.5) * 2 / SIZE - 1
@@ -38,7 +42,10 @@ NET = hat_weights(4)
 
 def warp(ink: Floats, augment: Augment | None, draws: np.random.Generator) -> NDArray[np.uint8]:
     """[N, 8, 8] ink in 0..1 -> [N, SIZE, SIZE] grey values, black ground."""
-    y, x = np.broadcast_to(AXIS[:, None], (len(ink), SIZE, SIZE)), np.broadcast_to(AXIS, (len(ink), SIZE, SIZE))
+    y, x = (
+        np.broadcast_to(AXIS[:, None], (len(ink), SIZE, SIZE)),
+        np.broadcast_to(AXIS, (len(ink), SIZE, SIZE)),
+    )
     if augment is None:
         return to_grey(sample(ink, y, x))
     unit = draws.uniform(-1, 1, (8, len(ink), 1, 1))
@@ -50,7 +57,9 @@ def warp(ink: Floats, augment: Augment | None, draws: np.random.Generator) -> ND
     bend_y, bend_x = NET @ bend @ NET.T
     slant = augment.shear * unit[3]
     bent = sample(
-        ink, sin * x + cos * height * y + down + bend_y, cos * width * x + (slant - sin) * y + right + bend_x
+        ink,
+        sin * x + cos * height * y + down + bend_y,
+        cos * width * x + (slant - sin) * y + right + bend_x,
     )
     return to_grey(bent ** np.exp(augment.gamma * unit[6]) * (1 - augment.fade * (unit[7] + 1) / 2))
 
@@ -65,7 +74,8 @@ def sample(ink: Floats, y: Floats, x: Floats) -> Floats:
     v, h = row - r, column - c
     top = padded[n, r, c] * (1 - h) + padded[n, r, c + 1] * h
     bottom = padded[n, r + 1, c] * (1 - h) + padded[n, r + 1, c + 1] * h
-    return top * (1 - v) + bottom * v
+    value: Floats = top * (1 - v) + bottom * v
+    return value
 
 
 def to_grey(ink: Floats) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The embedded models: InternVL (ViT, projector, Qwen3) small enough for a CPU, and a tokenizer of whole words and numbers."""
+"""The embedded models: InternVL (ViT, projector, Qwen3) small enough for a CPU, a tokenizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,13 +49,15 @@ CHAT_TEMPLATE = """\
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per number, whole words for the questions, split at spaces and at newlines, which count."""
+    """One token per number and word, split at spaces and at newlines, which count."""
     special = [PAD, END, UNKNOWN, *NAMED.values()]
     words = sorted({word for kind in KINDS.values() for word in kind.problem.split()})
     tokens = [*special, *FORMAT, "\n", "system", "user", "assistant", *map(str, NUMBERS), *words]
-    tokenizer = Tokenizer(WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNKNOWN))
+    tokenizer = Tokenizer(
+        WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNKNOWN)
+    )
     tokenizer.pre_tokenizer = Chain([Split(" ", "removed"), Split(Regex("\n"), "isolated")])
-    return PreTrainedTokenizerFast(
+    fast: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,
@@ -64,6 +66,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+    return fast
 
 
 def build_processor() -> ImageOnlyInternVLProcessor:
@@ -76,14 +79,22 @@ def build_processor() -> ImageOnlyInternVLProcessor:
         image_std=[INK_STD] * 3,
     )
     return ImageOnlyInternVLProcessor(
-        image_processor, build_tokenizer(), image_seq_length=IMAGE_TOKENS, chat_template=CHAT_TEMPLATE
+        image_processor,
+        build_tokenizer(),
+        image_seq_length=IMAGE_TOKENS,
+        chat_template=CHAT_TEMPLATE,
     )
 
 
 def build_model(
     tokenizer: PreTrainedTokenizerFast, *, vision: Mapping[str, Any], text: Mapping[str, Any]
 ) -> InternVLForConditionalGeneration:
-    """Random weights from torch's global generator. vision, text: fields of InternVLVisionConfig and Qwen3Config."""
+    """Random weights from torch's global generator.
+
+    vision, text: fields of InternVLVisionConfig and Qwen3Config.
+    """
+    image_token_id = tokenizer.convert_tokens_to_ids(NAMED["context_image_token"])
+    assert isinstance(image_token_id, int)
     config = InternVLConfig(
         vision_config={"image_size": [IMAGE_SIZE] * 2, "patch_size": [PATCH_SIZE] * 2, **vision},
         text_config={
@@ -94,7 +105,7 @@ def build_model(
             "pad_token_id": tokenizer.pad_token_id,
             **text,
         },
-        image_token_id=tokenizer.convert_tokens_to_ids(NAMED["context_image_token"]),
+        image_token_id=image_token_id,
         image_seq_length=IMAGE_TOKENS,
         downsample_ratio=SHRINK,
     )

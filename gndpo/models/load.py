@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,8 +19,6 @@ from transformers import (
 
 from gndpo.errors import UserError
 
-Loaded = TypeVar("Loaded")
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -29,7 +28,7 @@ class Pair:
     teacher: str | Path
 
 
-class ImageOnlyInternVLProcessor(InternVLProcessor):  # type: ignore[misc]
+class ImageOnlyInternVLProcessor(InternVLProcessor):
     """InternVL's processor without its video half, which would need torchvision."""
 
     @classmethod
@@ -39,29 +38,29 @@ class ImageOnlyInternVLProcessor(InternVLProcessor):  # type: ignore[misc]
 
 def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The checkpoint's model, in evaluation mode, in `dtype` whatever it was saved in."""
-    model, info = load(
-        path,
-        lambda: AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, output_loading_info=True),
-    )
+    read = partial(AutoModelForImageTextToText.from_pretrained, dtype=dtype)
+    model, info = load(path, partial(read, output_loading_info=True))
     if info["missing_keys"]:
-        raise UserError(f"cannot load the checkpoint {path}: weights are missing, {sorted(info['missing_keys'])[:3]}")
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise UserError(f"cannot load the checkpoint {path}: it has no {missing}")
     assert isinstance(model, PreTrainedModel)
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def load_processor(path: str | Path) -> Any:
     """The checkpoint's processor, with PIL image processing."""
-    config = load(path, lambda: AutoConfig.from_pretrained(path))
+    config = load(path, AutoConfig.from_pretrained)
     family = ImageOnlyInternVLProcessor if config.model_type == "internvl" else AutoProcessor
-    return load(path, lambda: family.from_pretrained(path, backend="pil"))
+    return load(path, partial(family.from_pretrained, backend="pil"))
 
 
-def load(path: str | Path, read: Callable[[], Loaded]) -> Loaded:
+def load(path: str | Path, read: Callable[..., Any]) -> Any:
     """What a missing, incomplete or corrupt checkpoint raises, as one sentence."""
     if str(path).startswith(("/", ".", "~")) and not Path(path).is_dir():
         raise UserError(f"cannot load the checkpoint {path}: there is no such folder")
     try:
-        return read()
+        return read(path)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = re.split(r"[.\n](?:\s|$)", str(error).strip())[0]
         raise UserError(f"cannot load the checkpoint {path}: {reason}") from error

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from gndpo.report.load import Run
 
 # What may differ between two runs of one arm, or says nothing about what was trained.
-NOT_AN_ARM = ("seed", "sweep", "name", "ckpt", "run", "hydra", "logger", "callbacks")
-NOT_COMPARED = ("advantage", *NOT_AN_ARM)
+NOT_AN_ARM = {
+    *("seed", "sweep", "name", "ckpt", "run", "output", "hydra"),
+    *("logger", "callbacks", "cache_dir"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def unintended(runs: Sequence[Run]) -> dict[str, list[str]]:
     Empty is what a comparison should be. Runs without a stored configuration are left out.
     """
     configs = [run.config for run in runs if run.config]
-    keys = {key for config in configs for key in config if _root(key) not in NOT_COMPARED}
+    keys = {key for config in configs for key in config if _compared(key)}
     values = {key: {str(config.get(key, "absent")) for config in configs} for key in keys}
     return {key: sorted(found) for key, found in sorted(values.items()) if len(found) > 1}
+
+
+def _compared(key: str) -> bool:
+    """Whether a configuration key should be the same everywhere; `data.seed` follows the seed."""
+    return _root(key) not in {"advantage", *NOT_AN_ARM} and key.split(".")[-1] != "seed"

@@ -70,8 +70,12 @@ def moving_mean(values: Floats, window: int) -> Floats:
     return np.asarray(total / np.convolve(np.ones(len(values)), kernel, mode="same"))
 
 
-def band_meaning(seeds: int) -> str:
-    """What the shaded area is, for the caption."""
-    if seeds < 2:
-        return "one seed"
-    return "range of 2 seeds" if seeds == 2 else f"95% t interval over {seeds} seeds"
+def band_meaning(seeds: Sequence[int]) -> str:
+    """What the shaded area is, given how many seeds each arm has."""
+    least, most = min(seeds), max(seeds)
+    if most == 1:
+        return "one seed each, no band"
+    if most == 2:
+        return "the range of 2 seeds"
+    count = str(most) if least == most else f"{least}-{most}"
+    return f"95% t interval over {count} seeds" + (", the range of 2" if least == 2 else "")

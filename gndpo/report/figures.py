@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 
@@ -140,12 +141,12 @@ def _draw(
         _draw_panel(axes, panel, arms, summaries)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    seeds = max(len(arm.completed) for arm in arms)
+    seeds = [len(arm.completed) for arm in arms]
     figure.supxlabel(_caption(seeds), fontsize=8, color=GREY, x=0.01, ha="left")
     return figure
 
 
-def _caption(seeds: int) -> str:
+def _caption(seeds: Sequence[int]) -> str:
     return (
         "Line: mean over seeds, lightly smoothed where each seed is drawn faintly behind it. "
         f"Band: {band_meaning(seeds)}."
@@ -194,15 +195,19 @@ def _draw_band(axes: Axes, line: Band, look: Look, scale: float) -> None:
 
 
 def _draw_teacher(axes: Axes, arms: Sequence[Arm]) -> None:
-    """The ceiling, where the teacher was evaluated on the same images."""
-    rows = [
-        row for arm in arms for run in arm.runs for row in eval_rows(run, "teacher", "validation")
-    ]
-    if rows:
-        height = 100 * float(rows[-1]["eval/acc_1"])
+    """The ceiling, on the test images where the teacher was not evaluated on validation ones."""
+    runs = [run for arm in arms for run in arm.runs]
+    found = {
+        split: [series(eval_rows(run, "teacher", split), "eval/acc_1")[1] for run in runs]
+        for split in ("validation", "test")
+    }
+    values = {split: np.concatenate(arrays) for split, arrays in found.items()}
+    split = "validation" if len(values["validation"]) else "test"
+    if len(values[split]):
+        height = 100 * float(values[split].mean())
         axes.axhline(height, color=GREY, lw=1, ls=(0, (1, 2)))
         axes.annotate(
-            "teacher",
+            "teacher" if split == "validation" else "teacher, on test images",
             (0, height),
             (4, 3),
             xycoords=("axes fraction", "data"),

@@ -1,4 +1,5 @@
-"""The golden vector that raw_kl and GNDPO share: five tokens, two of them outliers, and three of padding."""
+"""The golden vector that raw_kl and GNDPO share: five tokens, two of them outliers, and three of
+padding."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,5 @@
-"""VGS: golden vector G1 (loss, gradients of both student views, gate), and the identities of the collapsed form."""
+"""VGS: golden vector G1 (loss, gradients of both student views, gate), and the identities of the
+collapsed form."""
 
 import functools
 
@@ -21,12 +22,16 @@ LOGITS = {
     }.items()
 }
 BATCH = {"ids": tensor([[0, 2], [3, 0]]), "mask": tensor([[1, 1], [1, 0]])}
-CONST = ((0.00535277 + 0.04570234) / 2 + 0.01802256) / 2  # 2 log Z* - 3 log Z_m, mean of the answers
+CONST = (
+    (0.00535277 + 0.04570234) / 2 + 0.01802256
+) / 2  # 2 log Z* - 3 log Z_m, mean of the answers
 ETA = 0.41
 
 
 def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0)
+    torch.testing.assert_close(
+        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
+    )
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +136,7 @@ def test_gate_opens_on_the_top_share_of_the_step(vgs, dense):
 
 
 def test_language_term_counts_the_full_length(vgs, outcome):
-    """Its weight is 1 / |answer|, not 1 / gated tokens: one open gate of two tokens, one of two answers."""
+    """Its weight is 1 / |answer|, not 1 / gated tokens: one open gate of two tokens, one of two
+    answers."""
     part = outcome(vgs(lam=1.0, eta=1.0), LOGITS, **BATCH).loss.parts["language"]
     assert part.item() == pytest.approx(0.02943149 / 2 / 2, abs=1e-6)

@@ -1,4 +1,5 @@
-"""full_kl: reverse, forward and Jensen-Shannon over the whole vocabulary, on the three tokens of TrOPD's golden vector."""
+"""full_kl: reverse, forward and Jensen-Shannon over the whole vocabulary, on the three tokens of
+TrOPD's golden vector."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""GNDPO: clamp, then whiten over the whole step. Vector G1, its off-policy check, its ablation arms, and what defines it."""
+"""GNDPO: clamp, then whiten over the whole step. Vector G1, its off-policy check, its ablation
+arms, and what defines it."""
 
 import functools
 
@@ -17,7 +18,10 @@ ARMS = {
         {"centre": False, "scale": False},
         [[0.2, -1, -5, 0], [0.2, 3.95, 0, 0]],
     ),
-    "clamp+whiten": ({}, [[0.16526629, -0.20892154, -1.45621429, 0], [0.16526629, 1.33460325, 0, 0]]),
+    "clamp+whiten": (
+        {},
+        [[0.16526629, -0.20892154, -1.45621429, 0], [0.16526629, 1.33460325, 0, 0]],
+    ),
     "clamp+centre": ({"scale": False}, [[0.53, -0.67, -4.67, 0], [0.53, 4.28, 0, 0]]),
     "clamp+scale": (
         {"centre": False},
@@ -47,7 +51,9 @@ GSPO = functools.partial(gspo, clip_low=0.2, clip_high=0.2)
 
 
 def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0)
+    torch.testing.assert_close(
+        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
+    )
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +127,8 @@ def test_the_scope_is_the_whole_step(gndpo, dense):
 
 
 def test_whitening_comes_after_the_clamp_and_is_not_clipped(gndpo):
-    """One outlier among 100 equal tokens: d = (-5, 0, ..., 0) once clamped, mean -0.05, unbiased variance 0.25."""
+    """One outlier among 100 equal tokens: d = (-5, 0, ..., 0) once clamped, mean -0.05, unbiased
+    variance 0.25."""
     logits = torch.zeros(1, 100, 2, dtype=torch.double)
     outlier = logits.clone()
     outlier[0, 0, 0] = -9

@@ -1,4 +1,5 @@
-"""raw_kl: the log-ratio of the sampled token, clipped or not. Vectors: G1 of the GNDPO notes, TrOPD's with every token accepted."""
+"""raw_kl: the log-ratio of the sampled token, clipped or not. Vectors: G1 of the GNDPO notes,
+TrOPD's with every token accepted."""
 
 import pytest
 import torch
@@ -36,7 +37,9 @@ def test_it_estimates_the_gradient_of_full_kl(make_strategy, outcome, dense):
     one = dense(seed=3, B=1, T=1, V=V)
     logits = {view: x.expand(V, 1, V) for view, x in one.logits.items()}
     batch = {"ids": torch.arange(V)[:, None], "mask": torch.ones(V, 1)}
-    sampled = outcome(make_strategy("raw_kl"), logits, aggregation="sequence_mean_token_sum", **batch)
+    sampled = outcome(
+        make_strategy("raw_kl"), logits, aggregation="sequence_mean_token_sum", **batch
+    )
     p_V = one.logits["student"][0, 0].softmax(-1)
     expected = (V * p_V[:, None] * sampled.gradients["student"][:, 0]).sum(0)
     exact = outcome(make_strategy("full_kl"), logits, **batch).gradients["student"].sum(0)[0]

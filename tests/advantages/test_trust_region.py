@@ -1,4 +1,5 @@
-"""TrOPD without prefixes: golden vector G1 in every arm, gradients included, and what defines the gate."""
+"""TrOPD without prefixes: golden vector G1 in every arm, gradients included, and what defines the
+gate."""
 
 import functools
 
@@ -37,7 +38,9 @@ OPD_2 = [-0.20835090, -0.04648937, -0.34351255, -0.12637121, 0.72472402]
 
 
 def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0)
+    torch.testing.assert_close(
+        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
+    )
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +107,16 @@ def test_rejected_tokens_have_no_other_policy_gradient(trust_region, dense):
 
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 6))
 def test_outlier_gradient_by_hand_and_bounded(trust_region, outcome, dense, seed, k):
-    """p_j - q_j 1[j in top k], q renormalized: L1 at most 2, even where the student is certain of something else."""
+    """p_j - q_j 1[j in top k], q renormalized: L1 at most 2, even where the student is certain of
+    something else."""
     hard = dense(seed, B=3, V=6)
-    hard.logits["student"][0, 0] -= 1e4 * torch.eye(6).double()[hard.logits["teacher"][0, 0].argmax()]
+    hard.logits["student"][0, 0] -= (
+        1e4 * torch.eye(6).double()[hard.logits["teacher"][0, 0].argmax()]
+    )
     rejected = hard.batch | {"uniform": torch.ones(3, 5).double()}
-    done = outcome(trust_region(k=k), hard.logits, aggregation="sequence_mean_token_sum", **rejected)
+    done = outcome(
+        trust_region(k=k), hard.logits, aggregation="sequence_mean_token_sum", **rejected
+    )
     q = hard.logits["teacher"].softmax(-1)
     kept = q >= q.topk(k).values[..., -1:]
     q = q.where(kept, 0.0) / q.where(kept, 0.0).sum(-1, keepdim=True)

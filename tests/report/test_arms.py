@@ -54,7 +54,7 @@ def test_a_repeated_seed_counts_once(runs_with):
 
 
 def test_settings_that_differ_beside_strategy_and_seed_are_named(runs_with):
-    config = "seed: {}\nadvantage: {{clamp: {}}}\noptimizer:\n  lr: {}\n"
+    config = "seed: {0}\ndata: {{seed: {0}}}\nadvantage: {{clamp: {1}}}\noptimizer: {{lr: {2}}}\n"
     runs = runs_with(
         ("gndpo", 0, {"config": config.format(0, 5, 0.1)}),
         ("raw_kl", 1, {"config": config.format(1, "null", 0.1)}),

@@ -1,0 +1,103 @@
+"""`gndpo-eval run=<run folder>`: measure a checkpoint of a run on rows that training never saw."""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from gndpo import checkpoints
+from gndpo.build import build, config_folder
+from gndpo.errors import UserError
+from gndpo.evaluation import evaluate
+from gndpo.models.load import load_model, load_processor
+from gndpo.policy import Policy, Vocabulary
+from gndpo.quiet import quiet
+from gndpo.runfolder import RunFolder
+
+
+@hydra.main(version_base="1.3", config_path=config_folder(), config_name="evaluate")
+def app(cfg: DictConfig) -> None:
+    quiet()
+    if cfg.run is None:
+        raise UserError("which run? type gndpo-eval run=<run folder>, for example run=runs/demo/...")
+    folder = RunFolder(Path(cfg.run))
+    trained = run_config(folder)
+    policy, processor, step = load_policy(trained, folder, str(cfg.checkpoint))
+    data: Any = build(trained.data, "data")
+    if cfg.split not in ("test", "validation"):
+        raise UserError(f"split={cfg.split} is unknown; choose test or validation")
+    numbers = evaluate(
+        policy,
+        processor,
+        data.evaluation_rows(cfg.split, cfg.rows),
+        build(trained.reward, "reward"),
+        k=cfg.k,
+        max_tokens=trained.rollout.max_tokens,
+        seed=cfg.seed,
+        device=torch.device("cpu"),
+    )
+    model = "teacher" if cfg.checkpoint == "teacher" else "student"
+    label = {"step": step, "model": model, "split": cfg.split, "n": cfg.rows, "k": cfg.k}
+    folder.append("eval.jsonl", label | numbers)
+    show(f"{folder.path.name}, step {step}, {model}, {cfg.rows} rows of {cfg.split}", numbers)
+
+
+def run_config(folder: RunFolder) -> DictConfig:
+    """The configuration that a run was started with."""
+    file = folder.path / ".hydra" / "config.yaml"
+    if not folder.status() or not file.exists():
+        raise UserError(
+            f"run={folder.path} is not a run folder (no run.json); give one of runs/*, "
+            "as gndpo-train printed it"
+        )
+    cfg = OmegaConf.load(file)
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def load_policy(cfg: DictConfig, folder: RunFolder, which: str) -> tuple[Policy, Any, int]:
+    """The policy that `checkpoint=` names, its processor, and the step it stems from."""
+    pair = build(cfg.model.pair, "model.pair")
+    source = pair.teacher if which == "teacher" else pair.student
+    model, processor = load_model(source, getattr(torch, cfg.model.dtype)), load_processor(source)
+    step = 0
+    if which not in ("teacher", "base"):
+        step = find_step(folder, which, model)
+    return Policy(model, Vocabulary.of(processor, model), cfg.rollout.temperature), processor, step
+
+
+def find_step(folder: RunFolder, which: str, model: Any) -> int:
+    """Load the checkpoint of a step, or the last one; says its step."""
+    found = {
+        int(path.name.removeprefix("step-")): path for path in checkpoints.found(folder.checkpoints)
+    }
+    wanted = (
+        max(found, default=None) if which == "last" else int(which) if which.isdigit() else None
+    )
+    if wanted not in found:
+        raise UserError(
+            f"checkpoint={which}: {folder.path} has {', '.join(map(str, found)) or 'none'}; "
+            "use one of these steps, last, base or teacher"
+        )
+    checkpoints.load_weights(found[wanted], model)
+    return wanted
+
+
+def show(title: str, numbers: dict[str, float]) -> None:
+    table = Table("measure", "value", title=title)
+    for name, value in numbers.items():
+        table.add_row(name.removeprefix("eval/"), f"{value:.4g}")
+    Console().print(table)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

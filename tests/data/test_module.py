@@ -1,0 +1,52 @@
+import pytest
+
+from gndpo.data.module import PromptData
+from gndpo.errors import UserError
+
+
+class Counting:
+    def __init__(self, split, seed):
+        self.split, self.seed = split, seed
+
+    def __getitem__(self, index):
+        return {"problem": f"{self.split} {self.seed} {index}"}
+
+
+def data(**changes):
+    settings = {
+        "prompts": 3,
+        "steps": 4,
+        "seed": 5,
+        "evaluation_seed": 9,
+        "max_prompt_tokens": 64,
+        "overlong": "refuse",
+    }
+    return PromptData(Counting, **(settings | changes))
+
+
+def problems(batch):
+    return [row["problem"] for row in batch]
+
+
+def test_step_s_holds_rows_s_times_P_onwards():
+    batches = list(data().train_dataloader())
+    assert len(batches) == 4
+    assert problems(batches[2]) == ["train 5 6", "train 5 7", "train 5 8"]
+
+
+def test_a_resumed_loader_continues_where_the_other_stopped():
+    resumed = data()
+    resumed.start_step = 2
+    loader = resumed.train_dataloader()
+    assert len(loader) == 2
+    assert list(loader) == list(data().train_dataloader())[2:]
+
+
+def test_evaluation_rows_do_not_depend_on_the_seed():
+    assert problems(data(seed=1).evaluation_rows("test", 2)) == ["test 9 0", "test 9 1"]
+
+
+@pytest.mark.parametrize("changes", [{"prompts": 0}, {"overlong": "truncate"}])
+def test_bad_settings(changes):
+    with pytest.raises(UserError, match="data."):
+        data(**changes)

@@ -1,0 +1,113 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from gndpo.build import build, config_folder
+from gndpo.data.digits import KINDS, DigitsRows
+from gndpo.errors import UserError
+from gndpo.models.digits import build_model, build_processor
+from gndpo.models.load import Pair, load_model, load_processor
+from gndpo.policy import Policy, Vocabulary
+from gndpo.pretrain import Plan, Recipe, fit, make_optimizers, pretrained_pair, solution_nats
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+TEXT = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
+RECIPE = Recipe(
+    steps=2, batch=4, text_rows=1, lr=3e-3, muon_lr=0.01, weight_decay=0.05, warmup=1, clip=1.0
+)
+PLAN = Plan(SIZES, TEXT, RECIPE)
+ROWS = partial(
+    DigitsRows, blocks={"train": [0, 50], "test": [50, 80]}, kinds=list(KINDS), augment=None
+)
+
+
+@pytest.fixture
+def policy():
+    processor = build_processor()
+    torch.manual_seed(0)
+    model = build_model(processor.tokenizer, vision=SIZES, text=TEXT)
+    return Policy(model, Vocabulary.of(processor, model))
+
+
+def pair(cache, **changes):
+    settings = {"seed": 0, "evaluation_rows": 3, "student": PLAN, "teacher": PLAN}
+    return pretrained_pair(cache_dir=str(cache), rows=ROWS, **(settings | changes))
+
+
+def test_a_pair_is_trained_saved_measured_and_then_found(tmp_path):
+    made = pair(tmp_path)
+    report = json.loads((Path(made.student).parent / "pretrain.json").read_text())
+    assert set(report) == {"seed", "student", "teacher"}
+    assert {"eval/acc_1", "eval/acc_k", "format_nats/text", "seconds"} <= set(report["teacher"])
+    stamp = Path(made.student, "model.safetensors").stat().st_mtime_ns
+    assert pair(tmp_path) == made
+    assert Path(made.student, "model.safetensors").stat().st_mtime_ns == stamp
+    assert load_model(made.teacher).num_parameters() == report["teacher"]["parameters"]
+    load_processor(made.student)
+
+
+def test_training_repeats_bitwise(tmp_path):
+    once, again = pair(tmp_path / "a"), pair(tmp_path / "b")
+    weights = [Path(made.student, "model.safetensors").read_bytes() for made in (once, again)]
+    assert weights[0] == weights[1]
+
+
+def test_another_seed_is_another_pair(tmp_path):
+    assert pair(tmp_path) != pair(tmp_path, seed=1)
+
+
+def test_training_lowers_the_cost_with_and_without_image(policy):
+    processor, rows = build_processor(), ROWS("train", 0)
+    batch = [rows[i] for i in range(6)]
+    with torch.no_grad():
+        before = solution_nats(policy, processor, batch, 3)
+    longer = Recipe(**{**vars(RECIPE), "steps": 12, "batch": 8, "text_rows": 2})
+    fit(policy, processor, rows, longer, "test")
+    with torch.no_grad():
+        after = solution_nats(policy, processor, batch, 3)
+    for x, y in zip(before, after, strict=True):
+        assert x.shape == (3 * 14,)
+        assert y.mean() < x.mean() - 0.3
+
+
+def test_every_parameter_has_exactly_one_optimizer(policy):
+    optimizers = make_optimizers(policy.model, RECIPE)
+    held = [id(p) for o in optimizers for group in o.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in policy.model.parameters())
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"text_rows": 5}])
+def test_a_recipe_that_cannot_be(changes):
+    with pytest.raises(UserError, match="recipe"):
+        Recipe(**{**vars(RECIPE), **changes})
+
+
+def test_the_shipped_configuration_builds_a_pair(tmp_path):
+    small = [
+        f"model.pair.{who}.{key}"
+        for who in ("student", "teacher")
+        for key in ("recipe.steps=1", "recipe.batch=4", "recipe.text_rows=1")
+    ]
+    overrides = [f"cache_dir={tmp_path}", "model.pair.evaluation_rows=2", *small]
+    with initialize_config_dir(config_folder(), version_base="1.3"):
+        cfg = compose("pretrain", overrides=overrides)
+    made = build(cfg.model.pair, "model.pair")
+    assert isinstance(made, Pair)
+    assert (Path(made.teacher) / "model.safetensors").is_file()
+
+
+def test_a_quarter_of_the_shipped_rows_lose_their_image():
+    with initialize_config_dir(config_folder(), version_base="1.3"):
+        cfg = compose("pretrain", overrides=["cache_dir=/nowhere"])
+    for who in ("student", "teacher"):
+        recipe = cfg.model.pair[who].recipe
+        assert recipe.text_rows / recipe.batch == 0.25
