@@ -31,15 +31,17 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not folder.exists():
-                with tempfile.TemporaryDirectory(
-                    dir=folder.parent, prefix=f".{folder.name}-"
-                ) as scratch:
-                    beside = Path(scratch) / folder.name
-                    beside.mkdir()
-                    make(beside)
-                    os.replace(beside, folder)
+                make_beside(folder, make)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UserError(
-            f"cannot write the cache {folder.parent}: {error.strerror}; set cache_dir="
+            f"cannot write the cache {folder.parent}: {error.strerror}; set cache_dir=<folder>"
         ) from error
     return folder
+
+
+def make_beside(folder: Path, make: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        beside = Path(scratch) / folder.name
+        beside.mkdir()
+        make(beside)
+        os.replace(beside, folder)

@@ -2,6 +2,7 @@
 checkpoint covers its rows."""
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ from gndpo.evaluation import evaluate
 from gndpo.module import Distillation
 from gndpo.policy import Policy
 from gndpo.runfolder import RunFolder
+from gndpo.sweeps import PARALLEL
 
 log = logging.getLogger(__name__)
 
@@ -120,14 +122,14 @@ class Terminal(Callback):
     elsewhere."""
 
     def __init__(self, *, every: int) -> None:
-        self.every = every
+        self.every = 0 if PARALLEL in os.environ else every
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        self.bar = Progress(*columns, disable=not sys.stderr.isatty())
+        self.bar = Progress(*columns, disable=self.every == 0 or not sys.stderr.isatty())
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, Distillation)
@@ -146,9 +148,8 @@ class Terminal(Callback):
             f"grad {m['grad/norm']:.2g}  {m['time/tokens_per_s']:.0f} tokens/s"
         )
         self.bar.update(self.task, completed=module.step, description=line)
-        if self.bar.disable and (
-            module.step % self.every == 0 or module.step == module.settings.steps
-        ):
+        last = module.step == module.settings.steps
+        if self.bar.disable and self.every > 0 and (module.step % self.every == 0 or last):
             log.info("step %d of %d: %s", module.step, module.settings.steps, line)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:

@@ -24,7 +24,9 @@ POSITIVE = (
 def root_keys() -> set[str]:
     """The keys that conf/train.yaml and its groups bring; `+typo=1` would compose silently."""
     train, step = (OmegaConf.load(f"{config_folder()}/{name}.yaml") for name in ("train", "step"))
-    groups = {str(next(iter(entry))) for entry in train.defaults if isinstance(entry, DictConfig)}
+    groups = {
+        str(key) for entry in train.defaults if isinstance(entry, DictConfig) for key in entry
+    }
     return groups | {str(key) for key in [*train, *step]} - {"defaults"}
 
 
@@ -32,7 +34,7 @@ def check_values(cfg: DictConfig) -> None:
     """Names and values that no type can refuse."""
     for key in cfg:
         if key not in root_keys():
-            raise UserError(f"unknown key '{key}' (allowed: {', '.join(sorted(root_keys()))})")
+            raise UserError(f"unknown key '{key!s}' (allowed: {', '.join(sorted(root_keys()))})")
     for key in POSITIVE:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not value > 0:

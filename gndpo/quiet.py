@@ -10,5 +10,5 @@ import transformers
 def quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     os.environ.setdefault("WANDB_SILENT", "true")

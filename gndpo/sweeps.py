@@ -1,34 +1,107 @@
-"""A sweep as a whole: which jobs are running, which finished, which failed and why. Read from
-the run folders."""
+"""A sweep as a whole, read from its run folders: how far each job is, which failed and why."""
 
+import math
+import os
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gndpo.runfolder import RunFolder
 
-STARTED: list[Path] = []
-"""The folder of the sweep that this process launched, if it did."""
+PARALLEL = "GNDPO_PARALLEL_SWEEP"
+"""Set in the environment of jobs that run side by side: the sweep shows their progress, they do
+not."""
 
 
-class NoteSweep(Callback):
-    """Remembers where the sweep writes, for the summary after it."""
+RUNNING: "list[Follower]" = []
+"""The sweep that this process launched, if it did."""
+
+
+class Sweep(Callback):
+    """Hydra's callback; launchers send it to their workers, so it holds nothing."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        STARTED.append(Path(config.hydra.sweep.dir))
+        parallel = "basic" not in config.hydra.launcher._target_
+        jobs = count_jobs(config.hydra.overrides.task)
+        RUNNING.append(Follower(Path(config.hydra.sweep.dir), jobs, parallel))
+
+
+class Follower:
+    """Watches the folder of the sweep that this process launched."""
+
+    def __init__(self, folder: Path, jobs: int, parallel: bool) -> None:
+        self.folder, self.jobs = folder, jobs
+        self.finished = threading.Event()
+        self.thread = threading.Thread(target=self.follow, daemon=True)
+        if parallel:
+            os.environ[PARALLEL] = "1"
+            self.thread.start()
+
+    def follow(self) -> None:
+        """A bar for the sweep and one per running job, on a terminal; a line per ended job
+        elsewhere."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeElapsedColumn(), disable=not sys.stderr.isatty()) as bars:
+            whole = bars.add_task(f"{self.folder}", total=self.jobs)
+            tasks: dict[str, Any] = {}
+            ended: set[str] = set()
+            while not self.finished.wait(1.0):
+                for name, status, step in progress(self.folder):
+                    if status["status"] != "running" and name not in ended:
+                        ended.add(name)
+                        bars.update(whole, completed=len(ended))
+                        if bars.disable:
+                            print(
+                                f"{len(ended)}/{self.jobs} {name}: {status['status']}",
+                                file=sys.stderr,
+                            )
+                    if name not in tasks and status["status"] == "running":
+                        tasks[name] = bars.add_task(f"  {name}", total=status["steps"])
+                    if name in tasks:
+                        bars.update(tasks[name], completed=step, visible=name not in ended)
+
+    def stop(self) -> None:
+        self.finished.set()
+        if os.environ.pop(PARALLEL, None):
+            self.thread.join()
+
+
+def count_jobs(overrides: Sequence[str]) -> int:
+    """The size of the grid that the overrides span."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return math.prod(
+        len(list(override.sweep_string_iterator()))
+        for override in parsed
+        if override.is_sweep_override()
+    )
+
+
+def progress(folder: Path) -> list[tuple[str, dict[str, Any], int]]:
+    """(name, run.json, steps done) of every run folder below."""
+    found = []
+    for file in sorted(folder.glob("**/run.json")):
+        status = RunFolder(file.parent).status()
+        metrics = file.parent / "metrics.jsonl"
+        steps = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+        found.append((status["name"], status, steps))
+    return found
 
 
 def summarize() -> None:
     """How many jobs finished, and for those that did not, why."""
-    for folder in STARTED:
-        statuses = [RunFolder(file.parent).status() for file in sorted(folder.glob("**/run.json"))]
+    while RUNNING:
+        follower = RUNNING.pop()
+        follower.stop()
+        statuses = [status for _, status, _ in progress(follower.folder)]
         unfinished = [status for status in statuses if status["status"] != "completed"]
-        print(
-            f"{folder}: {len(statuses) - len(unfinished)} of {len(statuses)} jobs finished",
-            file=sys.stderr,
-        )
+        done = len(statuses) - len(unfinished)
+        print(f"{follower.folder}: {done} of {follower.jobs} jobs finished", file=sys.stderr)
         for status in unfinished:
             print(f"  {status['name']}: {status['status']}: {status['reason']}", file=sys.stderr)

@@ -70,7 +70,7 @@ def test_training_lowers_the_cost_with_and_without_image(policy):
     batch = [rows[i] for i in range(6)]
     with torch.no_grad():
         before = solution_nats(policy, processor, batch, 3)
-    longer = Recipe(**{**vars(RECIPE), "steps": 12, "batch": 8, "text_rows": 2})
+    longer = Recipe(**{**vars(RECIPE), "steps": 30, "batch": 8, "text_rows": 2})
     fit(policy, processor, rows, longer, "test")
     with torch.no_grad():
         after = solution_nats(policy, processor, batch, 3)

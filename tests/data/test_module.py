@@ -48,5 +48,5 @@ def test_evaluation_rows_do_not_depend_on_the_seed():
 
 @pytest.mark.parametrize("changes", [{"prompts": 0}, {"overlong": "truncate"}])
 def test_bad_settings(changes):
-    with pytest.raises(UserError, match="data."):
+    with pytest.raises(UserError, match=r"data\."):
         data(**changes)
