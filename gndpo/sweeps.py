@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -75,7 +76,9 @@ class Follower:
 
 def count_jobs(overrides: Sequence[str]) -> int:
     """The size of the grid that the overrides span."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    instance = GlobalHydra.instance()
+    loader = instance.config_loader() if instance.is_initialized() else None  # needed by glob(*)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     return math.prod(
         len(list(override.sweep_string_iterator()))
         for override in parsed
