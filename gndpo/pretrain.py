@@ -33,12 +33,23 @@ from gndpo.models.load import Pair
 from gndpo.muon import Muon
 from gndpo.policy import Policy, Vocabulary
 from gndpo.prompts import Rendering, make_prompts
+from gndpo.quiet import quiet
 from gndpo.rewards import boxed_reward
 from gndpo.schedules import Schedule
 
 MakeRows = Callable[[str, int], Rows]
 
-CODE = ["data/digits", "data/warp", "models/digits", "muon", "policy", "pretrain", "prompts", "rng"]
+CODE = (
+    "data/digits",
+    "data/warp",
+    "models/digits",
+    "muon",
+    "policy",
+    "pretrain",
+    "prompts",
+    "rng",
+    "schedules",
+)
 """The files, below gndpo/, whose change makes a trained pair stale."""
 
 LONGEST = 24
@@ -197,15 +208,21 @@ def measure(policy: Policy, processor: Any, rows: Sequence[Row], seed: int) -> d
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="pretrain")
 def main(cfg: DictConfig) -> None:
-    """Train the pair of `model`, or find it in the cache; print where it is and what it can do."""
+    """Train the pair of `model`, or find it in the cache; say where it is and what it can do."""
+    quiet()
     pair = build(cfg.model.pair, "model.pair")
     report = Path(pair.student).parent / "pretrain.json"
     if not report.is_file():
         raise UserError(
             f"{pair.student} and {pair.teacher} are ready; gndpo-pretrain is for model=digits"
         )
-    print(report.read_text())
-    print(f"student: {pair.student}\nteacher: {pair.teacher}")
+    measured = json.loads(report.read_text())
+    for name, path in vars(pair).items():
+        of = {key.removeprefix("eval/"): value for key, value in measured[name].items()}
+        print(
+            f"{name}: {of['acc_1']:.1%} of unseen images right, {of['acc_k']:.1%} at T = 1, "
+            f"{of['blind']:.1%} without image; trained in {of['seconds']:.0f} s: {path}"
+        )
 
 
 if __name__ == "__main__":

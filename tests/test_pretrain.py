@@ -12,7 +12,15 @@ from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
 from gndpo.models.load import Pair, load_model, load_processor
 from gndpo.policy import Policy, Vocabulary
-from gndpo.pretrain import Plan, Recipe, fit, make_optimizers, pretrained_pair, solution_nats
+from gndpo.pretrain import (
+    Plan,
+    Recipe,
+    fit,
+    main,
+    make_optimizers,
+    pretrained_pair,
+    solution_nats,
+)
 
 SIZES = {
     "hidden_size": 16,
@@ -91,18 +99,29 @@ def test_a_recipe_that_cannot_be(changes):
         Recipe(**{**vars(RECIPE), **changes})
 
 
-def test_the_shipped_configuration_builds_a_pair(tmp_path):
+def tiny_overrides(cache):
     small = [
         f"model.pair.{who}.{key}"
         for who in ("student", "teacher")
         for key in ("recipe.steps=1", "recipe.batch=4", "recipe.text_rows=1")
     ]
-    overrides = [f"cache_dir={tmp_path}", "model.pair.evaluation_rows=2", *small]
+    return [f"cache_dir={cache}", "model.pair.evaluation_rows=2", *small]
+
+
+def test_the_shipped_configuration_builds_a_pair(tmp_path):
     with initialize_config_dir(config_folder(), version_base="1.3"):
-        cfg = compose("pretrain", overrides=overrides)
+        cfg = compose("pretrain", overrides=tiny_overrides(tmp_path))
     made = build(cfg.model.pair, "model.pair")
     assert isinstance(made, Pair)
     assert (Path(made.teacher) / "model.safetensors").is_file()
+
+
+def test_the_command_says_what_the_pair_can_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gndpo-pretrain", *tiny_overrides(tmp_path)])
+    main()
+    student, teacher = capsys.readouterr().out.splitlines()
+    assert student.startswith("student: ")
+    assert teacher.endswith("/teacher")
 
 
 def test_a_quarter_of_the_shipped_rows_lose_their_image():
