@@ -6,8 +6,10 @@ gndpo-pretrain model.pair.seed=1
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +97,19 @@ def pretrained_pair(
     files = [Path(__file__).parent / f"{name}.py" for name in CODE]
 
     def make(folder: Path) -> None:
-        measured = {}
-        for name, plan in (("student", student), ("teacher", teacher)):
-            measured[name] = train(plan, rows, seed, evaluation_rows, folder / name)
+        """A process and one thread each: a busy neighbour stalls nothing; repeats bitwise."""
+        plans = {"student": student, "teacher": teacher}
+        processes = ProcessPoolExecutor(
+            len(plans), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        )
+        with processes:
+            jobs = {
+                name: processes.submit(
+                    train, plan, rows, seed, evaluation_rows, folder / name, show=plan is teacher
+                )
+                for name, plan in plans.items()
+            }
+            measured = {name: job.result() for name, job in jobs.items()}
         text = json.dumps({"seed": seed, **measured}, indent=1)
         (folder / "pretrain.json").write_text(text + "\n")
 
@@ -106,16 +118,17 @@ def pretrained_pair(
 
 
 def train(
-    plan: Plan, rows: MakeRows, seed: int, evaluation_rows: int, folder: Path
+    plan: Plan, rows: MakeRows, seed: int, evaluation_rows: int, folder: Path, *, show: bool
 ) -> dict[str, float]:
-    """Train, save to `folder`, measure."""
+    """Train, save to `folder`, measure. Runs in a process of its own; one of them shows a bar."""
+    quiet()
     begin = time.perf_counter()
     processor = build_processor()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(processor.tokenizer, vision=plan.vision, text=plan.text)
     policy = Policy(model, Vocabulary.of(processor, model))
-    fit(policy, processor, rows("train", seed), plan.recipe, folder.name)
+    fit(policy, processor, rows("train", seed), plan.recipe, show=show)
     seconds = time.perf_counter() - begin
     model.eval()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
@@ -125,13 +138,14 @@ def train(
     return {"parameters": model.num_parameters(), "seconds": round(seconds, 1), **measured}
 
 
-def fit(policy: Policy, processor: Any, rows: Rows, recipe: Recipe, name: str) -> None:
+def fit(policy: Policy, processor: Any, rows: Rows, recipe: Recipe, *, show: bool) -> None:
     optimizers = make_optimizers(policy.model, recipe)
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     schedule = Schedule(recipe.warmup, "linear")
     console = Console(stderr=True)
+    hidden = not (show and console.is_terminal)
     policy.model.train()
-    for step in track(range(recipe.steps), name, console=console, disable=not console.is_terminal):
+    for step in track(range(recipe.steps), "pretraining", console=console, disable=hidden):
         batch = [rows[step * recipe.batch + i] for i in range(recipe.batch)]
         image, text = solution_nats(policy, processor, batch, recipe.batch - recipe.text_rows)
         policy.model.zero_grad()

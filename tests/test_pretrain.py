@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -6,11 +7,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from gndpo.build import build, config_folder
+from gndpo.build import config_folder
 from gndpo.data.digits import KINDS, DigitsRows
 from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
-from gndpo.models.load import Pair, load_model, load_processor
+from gndpo.models.load import load_model, load_processor
 from gndpo.policy import Policy, Vocabulary
 from gndpo.pretrain import (
     Plan,
@@ -20,6 +21,7 @@ from gndpo.pretrain import (
     make_optimizers,
     pretrained_pair,
     solution_nats,
+    train,
 )
 
 SIZES = {
@@ -36,6 +38,7 @@ PLAN = Plan(SIZES, TEXT, RECIPE)
 ROWS = partial(
     DigitsRows, blocks={"train": [0, 50], "test": [50, 80]}, kinds=list(KINDS), augment=None
 )
+OTHER = partial(ROWS, kinds=["sum"])
 
 
 @pytest.fixture
@@ -47,8 +50,8 @@ def policy():
 
 
 def pair(cache, **changes):
-    settings = {"seed": 0, "evaluation_rows": 3, "student": PLAN, "teacher": PLAN}
-    return pretrained_pair(cache_dir=str(cache), rows=ROWS, **(settings | changes))
+    settings = {"rows": ROWS, "seed": 0, "evaluation_rows": 3, "student": PLAN, "teacher": PLAN}
+    return pretrained_pair(cache_dir=str(cache), **(settings | changes))
 
 
 def test_a_pair_is_trained_saved_measured_and_then_found(tmp_path):
@@ -63,14 +66,22 @@ def test_a_pair_is_trained_saved_measured_and_then_found(tmp_path):
     load_processor(made.student)
 
 
-def test_training_repeats_bitwise(tmp_path):
-    once, again = pair(tmp_path / "a"), pair(tmp_path / "b")
-    weights = [Path(made.student, "model.safetensors").read_bytes() for made in (once, again)]
-    assert weights[0] == weights[1]
+def test_training_repeats_bitwise_and_follows_the_seed(tmp_path):
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(PLAN, ROWS, seed, 2, tmp_path / name, show=False)
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
 
 
-def test_another_seed_is_another_pair(tmp_path):
-    assert pair(tmp_path) != pair(tmp_path, seed=1)
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"student": replace(PLAN, recipe=replace(RECIPE, lr=1e-3))}, {"rows": OTHER}],
+)
+def test_other_settings_are_another_pair(tmp_path, monkeypatch, changes):
+    monkeypatch.setattr("gndpo.pretrain.cached", lambda folder, make: folder)
+    assert pair(tmp_path) == pair(tmp_path)
+    assert pair(tmp_path) != pair(tmp_path, **changes)
 
 
 def test_training_lowers_the_cost_with_and_without_image(policy):
@@ -78,8 +89,8 @@ def test_training_lowers_the_cost_with_and_without_image(policy):
     batch = [rows[i] for i in range(6)]
     with torch.no_grad():
         before = solution_nats(policy, processor, batch, 3)
-    longer = Recipe(**{**vars(RECIPE), "steps": 30, "batch": 8, "text_rows": 2})
-    fit(policy, processor, rows, longer, "test")
+    longer = replace(RECIPE, steps=30, batch=8, text_rows=2)
+    fit(policy, processor, rows, longer, show=False)
     with torch.no_grad():
         after = solution_nats(policy, processor, batch, 3)
     for x, y in zip(before, after, strict=True):
@@ -96,7 +107,7 @@ def test_every_parameter_has_exactly_one_optimizer(policy):
 @pytest.mark.parametrize("changes", [{"steps": 0}, {"text_rows": 5}])
 def test_a_recipe_that_cannot_be(changes):
     with pytest.raises(UserError, match="recipe"):
-        Recipe(**{**vars(RECIPE), **changes})
+        replace(RECIPE, **changes)
 
 
 def tiny_overrides(cache):
@@ -108,15 +119,7 @@ def tiny_overrides(cache):
     return [f"cache_dir={cache}", "model.pair.evaluation_rows=2", *small]
 
 
-def test_the_shipped_configuration_builds_a_pair(tmp_path):
-    with initialize_config_dir(config_folder(), version_base="1.3"):
-        cfg = compose("pretrain", overrides=tiny_overrides(tmp_path))
-    made = build(cfg.model.pair, "model.pair")
-    assert isinstance(made, Pair)
-    assert (Path(made.teacher) / "model.safetensors").is_file()
-
-
-def test_the_command_says_what_the_pair_can_do(tmp_path, monkeypatch, capsys):
+def test_the_command_trains_the_shipped_pair_and_says_what_it_can_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gndpo-pretrain", *tiny_overrides(tmp_path)])
     main()
     student, teacher = capsys.readouterr().out.splitlines()
