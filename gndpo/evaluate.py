@@ -23,7 +23,9 @@ from gndpo.runfolder import RunFolder
 def app(cfg: DictConfig) -> None:
     quiet()
     if cfg.run is None:
-        raise UserError("which run? type gndpo-eval run=<run folder>, for example run=runs/demo/...")
+        raise UserError(
+            "which run? type gndpo-eval run=<run folder>, for example run=runs/demo/..."
+        )
     folder = RunFolder(Path(cfg.run))
     trained = run_config(folder)
     policy, processor, step = load_policy(trained, folder, str(cfg.checkpoint))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.metrics import mean
@@ -16,11 +17,15 @@ from gndpo.rng import uniform
 from gndpo.rollout import Answers, generate
 
 Grade = Callable[[str, str], Reward]
+"""(answer, truth) -> reward."""
+
+Graded = tuple[Answers, list[Reward]]
 
 BATCH = 128
 """Prompts per forward."""
 
 
+@torch.no_grad()
 def evaluate(
     policy: Policy,
     processor: Any,
@@ -36,47 +41,51 @@ def evaluate(
     the image. Fractions of 1.
 
     format, truncated, length: of the greedy answers. acc_1/<kind>: greedy accuracy per kind of
-    question.
+    question. k = 0 leaves the samples out.
     """
     totals: dict[str, list[float]] = defaultdict(list)
     for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        prompts = make_prompts(part, processor).to(device)
-        for rendering, prefix in (("image", ""), ("text", "blind")):
+        prompts = make_prompts(rows[start : start + BATCH], processor).to(device)
+
+        def answer(
+            view: str, group: int, draws: Tensor | None, prompts: Prompts = prompts
+        ) -> Graded:
+            rendering = prompts.renderings[view]
             answers = generate(
-                policy,
-                prompts.renderings[rendering],
-                group=1,
-                max_tokens=max_tokens,
-                uniform_BT=None,
+                policy, rendering, group=group, max_tokens=max_tokens, uniform_BT=draws
             )
-            rewards = grade(answers, prompts, processor, reward)
-            if prefix:
-                totals["blind"] += [r.correct for r in rewards]
-                continue
-            totals["acc_1"] += [r.correct for r in rewards]
-            totals["format"] += [r.formatted for r in rewards]
-            totals["truncated"] += answers.truncated_B.tolist()
-            totals["length"] += answers.length_B.tolist()
-            for row, r in zip(part, rewards, strict=True):
-                totals[f"acc_1/{row['kind']}"].append(r.correct)
+            return answers, grade(answers, prompts, processor, reward)
+
+        parts = [greedy_measures(prompts.rows, *answer("image", 1, None))]
+        parts.append({"blind": [r.correct for r in answer("text", 1, None)[1]]})
         if k > 0:
-            draws = uniform(
-                seed, "evaluation", 0, range(start * k, (start + len(part)) * k), max_tokens
-            )
-            uniform_BT = torch.from_numpy(draws).to(device)
-            answers = generate(
-                policy,
-                prompts.renderings["image"],
-                group=k,
-                max_tokens=max_tokens,
-                uniform_BT=uniform_BT,
-            )
-            correct = [r.correct for r in grade(answers, prompts, processor, reward)]
-            groups = [correct[i : i + k] for i in range(0, len(correct), k)]
-            totals["acc_k"] += [mean(group) for group in groups]
-            totals["pass_k"] += [max(group) for group in groups]
+            numbers = range(start * k, (start + len(prompts)) * k)
+            draws = torch.from_numpy(uniform(seed, "evaluation", 0, numbers, max_tokens))
+            parts.append(sample_measures(answer("image", k, draws.to(device))[1], k))
+        for part in parts:
+            for name, values in part.items():
+                totals[name] += values
     return {f"eval/{name}": mean(values) for name, values in totals.items()}
+
+
+def greedy_measures(
+    rows: Sequence[Row], answers: Answers, rewards: Sequence[Reward]
+) -> dict[str, list[float]]:
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for row, r in zip(rows, rewards, strict=True):
+        kinds[f"acc_1/{row['kind']}"].append(r.correct)
+    return {
+        "acc_1": [r.correct for r in rewards],
+        "format": [r.formatted for r in rewards],
+        "truncated": answers.truncated_B.tolist(),
+        "length": answers.length_B.tolist(),
+        **kinds,
+    }
+
+
+def sample_measures(rewards: Sequence[Reward], k: int) -> dict[str, list[float]]:
+    groups = [[r.correct for r in rewards[i : i + k]] for i in range(0, len(rewards), k)]
+    return {"acc_k": [mean(group) for group in groups], "pass_k": [max(g) for g in groups]}
 
 
 def grade(answers: Answers, prompts: Prompts, processor: Any, reward: Grade) -> list[Reward]:

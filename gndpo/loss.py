@@ -20,13 +20,14 @@ Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Loss:
-    """total carries the gradient; parts are its weighted terms, by name. ratio_max, clipped:
-    largest importance ratio and weighted share of clipped tokens."""
+    """total carries the gradient; parts are its weighted terms, by name. ratio_max, clipped,
+    tokens: largest importance ratio, how many tokens were clipped, of how many."""
 
     total: Tensor
     parts: Mapping[str, Tensor]
     ratio_max: Tensor
     clipped: Tensor
+    tokens: int
 
 
 def answer_loss(
@@ -60,7 +61,8 @@ def answer_loss(
         total=torch.stack(list(parts.values())).sum(),
         parts={name: part.detach() for name, part in parts.items()},
         ratio_max=(logp_BT - old_BT).detach().exp()[mask_BT].max(),
-        clipped=(weight_BT * clipped_BT * mask_BT).sum().detach(),
+        clipped=(clipped_BT * mask_BT).sum().detach(),
+        tokens=len(weight_N),
     )
 
 

@@ -14,7 +14,7 @@ METRICS = {
     "train/updates": "optimizer updates made so far, skipped ones not counted",
     "train/loss_<term>": "the weighted terms of the loss, where there are several",
     "policy/ratio_max": "largest importance ratio current / old",
-    "policy/clip_fraction": "weighted share of tokens whose surrogate was clipped",
+    "policy/clip_fraction": "share of tokens whose surrogate was clipped",
     "policy/kl_behaviour": "mean of log behaviour - log old, nats: 0 for the local engine",
     "policy/entropy": "student entropy, nats (on a schedule, a sample of prompts)",
     "advantage/mean": "advantage over the step's valid tokens",

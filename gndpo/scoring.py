@@ -1,7 +1,7 @@
 """Scores of the answers: one forward per view, group by group; only what the strategy reads is
 kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from gndpo.prompts import Prompts
 from gndpo.reads import Reads
 from gndpo.rollout import Answers
 from gndpo.rows import Rows
-from gndpo.scores import View, make_views
+from gndpo.scores import Request, View, make_views
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,18 @@ def score(
             known[name].append(view)
         for name in reads.whole:
             kept[name].append(rows[name].hidden_NH)
+    whole = {
+        name: Rows(torch.cat(kept[name]), views[name].policy.head.frozen(), chunk)
+        for name in reads.whole
+    }
     return {
-        name: View(
-            name,
-            answers.ids_BT,
-            answers.mask_BT,
-            Rows(torch.cat(kept[name]), views[name].policy.head.frozen(), chunk)
-            if name in kept
-            else None,
-            {
-                request: torch.cat([view.known[request] for view in parts])
-                for request in reads.requests[name]
-            },
-        )
+        name: View(name, answers.ids_BT, answers.mask_BT, whole.get(name), merge(parts))
         for name, parts in known.items()
+    }
+
+
+def merge(parts: Sequence[View]) -> dict[Request, Tensor]:
+    """What the microbatches' views know, one below the other."""
+    return {
+        request: torch.cat([part.known[request] for part in parts]) for request in parts[0].known
     }

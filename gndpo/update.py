@@ -152,7 +152,8 @@ def loss_metrics(losses: list[Loss]) -> dict[str, float]:
         "train/loss": sum(float(loss.total.detach()) for loss in losses),
         **parts,
         "policy/ratio_max": max(float(loss.ratio_max) for loss in losses),
-        "policy/clip_fraction": sum(float(loss.clipped) for loss in losses),
+        "policy/clip_fraction": sum(float(loss.clipped) for loss in losses)
+        / sum(loss.tokens for loss in losses),
     }
 
 

@@ -13,16 +13,8 @@ from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
 from gndpo.models.load import load_model, load_processor
 from gndpo.policy import Policy, Vocabulary
-from gndpo.pretrain import (
-    Plan,
-    Recipe,
-    fit,
-    main,
-    make_optimizers,
-    pretrained_pair,
-    solution_nats,
-    train,
-)
+from gndpo.pretrain import Plan, main, pretrained_pair, train
+from gndpo.supervised import Recipe, fit, make_lesson, make_optimizers, solution_nats
 
 SIZES = {
     "hidden_size": 16,
@@ -34,9 +26,13 @@ TEXT = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
 RECIPE = Recipe(
     steps=2, batch=4, text_rows=1, lr=3e-3, muon_lr=0.01, weight_decay=0.05, warmup=1, clip=1.0
 )
-PLAN = Plan(SIZES, TEXT, RECIPE)
+PLAN = Plan(SIZES, TEXT, RECIPE, images=None)
 ROWS = partial(
-    DigitsRows, blocks={"train": [0, 50], "test": [50, 80]}, kinds=list(KINDS), augment=None
+    DigitsRows,
+    blocks={"train": [0, 50], "test": [50, 80]},
+    kinds=list(KINDS),
+    augment=None,
+    images=None,
 )
 OTHER = partial(ROWS, kinds=["sum"])
 
@@ -88,11 +84,11 @@ def test_training_lowers_the_cost_with_and_without_image(policy):
     processor, rows = build_processor(), ROWS("train", 0)
     batch = [rows[i] for i in range(6)]
     with torch.no_grad():
-        before = solution_nats(policy, processor, batch, 3)
+        before = solution_nats(policy, make_lesson(processor, batch, 3))
     longer = replace(RECIPE, steps=30, batch=8, text_rows=2)
     fit(policy, processor, rows, longer, show=False)
     with torch.no_grad():
-        after = solution_nats(policy, processor, batch, 3)
+        after = solution_nats(policy, make_lesson(processor, batch, 3))
     for x, y in zip(before, after, strict=True):
         assert x.shape == (3 * 14,)
         assert y.mean() < x.mean() - 0.3

@@ -73,7 +73,7 @@ class DigitsRows:
     """Endless rows of one split; row i is a pure function of (split, seed, i).
 
     blocks: for every split the first image and the one after the last.
-    augment: for training rows only.
+    augment, images: for training rows only; images: how many of the block are seen, None is all.
     """
 
     def __init__(
@@ -84,10 +84,13 @@ class DigitsRows:
         blocks: Mapping[str, Sequence[int]],
         kinds: Sequence[str],
         augment: Augment | None,
+        images: int | None,
     ) -> None:
         self.split, self.seed = split, seed
         self.augment = augment if split == "train" else None
         self.start, self.stop = checked_block(split, blocks)
+        if split == "train" and images is not None:
+            self.stop = min(self.stop, self.start + images)
         if not kinds or set(kinds) - set(KINDS):
             raise UserError(
                 f"data.kinds: got {list(kinds)}, allowed are {', '.join(KINDS)}, at least one"

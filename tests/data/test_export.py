@@ -5,7 +5,9 @@ from gndpo.data.export import export
 
 
 def test_parquet_gives_the_rows_back(tmp_path):
-    rows = DigitsRows("test", 0, blocks={"test": [0, 9]}, kinds=list(KINDS), augment=None)
+    rows = DigitsRows(
+        "test", 0, blocks={"test": [0, 9]}, kinds=list(KINDS), augment=None, images=None
+    )
     path = tmp_path / "deep" / "test.parquet"
     export([rows[i] for i in range(3)], path)
     back = Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
@@ -21,7 +23,7 @@ def test_parquet_gives_the_rows_back(tmp_path):
 def test_images_are_bytes_and_path_as_in_geometry3k(tmp_path):
     import pyarrow.parquet
 
-    rows = DigitsRows("test", 0, blocks={"test": [0, 9]}, kinds=["sum"], augment=None)
+    rows = DigitsRows("test", 0, blocks={"test": [0, 9]}, kinds=["sum"], augment=None, images=None)
     export([rows[0]], tmp_path / "x.parquet")
     images = pyarrow.parquet.read_table(tmp_path / "x.parquet")["images"][0].as_py()
     assert images[0]["path"] is None

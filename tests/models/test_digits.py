@@ -22,7 +22,9 @@ def processor():
 
 @pytest.fixture(scope="module")
 def rows():
-    made = DigitsRows("test", 0, blocks={"test": [0, 50]}, kinds=list(KINDS), augment=None)
+    made = DigitsRows(
+        "test", 0, blocks={"test": [0, 50]}, kinds=list(KINDS), augment=None, images=None
+    )
     return [made[i] for i in range(12)]
 
 
