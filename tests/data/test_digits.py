@@ -14,8 +14,8 @@ BLOCKS = {"train": [0, 20], "validation": [20, 30], "test": [30, 40]}
 AUGMENT = Augment(shift=1, turn=10, scale=0.1, shear=0.1, bend=0.1, fade=0.3, gamma=0.3)
 
 
-def rows(split, seed=0, *, kinds=tuple(KINDS), blocks=BLOCKS, augment=AUGMENT):
-    return DigitsRows(split, seed, blocks=blocks, kinds=kinds, augment=augment, images=None)
+def rows(split, seed=0, *, kinds=tuple(KINDS), blocks=BLOCKS, augment=AUGMENT, images=None):
+    return DigitsRows(split, seed, blocks=blocks, kinds=kinds, augment=augment, images=images)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,16 @@ def test_every_kind_appears_and_every_number_is_in_range():
     assert used <= set(NUMBERS)
 
 
+def test_few_images_limit_the_training_block_alone():
+    def labels(split, images):
+        made = rows(split, images=images)
+        return {x for i in range(60) for x in re.findall(r"\d+", made[i]["solution"])[:4]}
+
+    two = {str(label) for label in handwriting().labels_N[:2]}
+    assert labels("train", 2) == two
+    assert labels("test", 2) == labels("test", None) != two
+
+
 def test_test_rows_show_test_images_unchanged():
     plain = warp(handwriting().images_N[30:40], None, np.random.default_rng(0))
     known = {tile.tobytes() for tile in plain}
@@ -67,7 +77,7 @@ def test_test_rows_show_test_images_unchanged():
 
 
 def test_augmentation_moves_training_rows_only():
-    bare = rows("train", augment=None, images=None)[0]
+    bare = rows("train", augment=None)[0]
     assert bare["images"][0].tobytes() != rows("train")[0]["images"][0].tobytes()
     assert bare["solution"] == rows("train")[0]["solution"]
     assert rows("test", augment=None, images=None)[0]["images"][0] == rows("test")[0]["images"][0]
