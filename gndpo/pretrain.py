@@ -4,9 +4,11 @@ gndpo-pretrain model.pair.seed=1
 """
 
 import json
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -75,7 +77,7 @@ def pretrained_pair(
         processes = ProcessPoolExecutor(
             len(plans), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
         )
-        with processes:
+        with spawning(), processes:
             jobs = {
                 name: processes.submit(
                     train, plan, rows, seed, evaluation_rows, folder / name, show=plan is teacher
@@ -88,6 +90,18 @@ def pretrained_pair(
 
     folder = cached(Path(cache_dir) / f"pair-{fingerprint(settings, files)}", make)
     return Pair(student=folder / "student", teacher=folder / "teacher")
+
+
+@contextmanager
+def spawning() -> Iterator[None]:
+    """Spawned children copy their parent's default start method; a joblib worker's is one that
+    they do not know."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 def train(

@@ -3,6 +3,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -60,6 +61,11 @@ def test_a_pair_is_trained_saved_measured_and_then_found(tmp_path):
     assert Path(made.student, "model.safetensors").stat().st_mtime_ns == stamp
     assert load_model(made.teacher).num_parameters() == report["teacher"]["parameters"]
     load_processor(made.student)
+
+
+def test_a_job_of_a_parallel_sweep_can_train_the_pair(tmp_path):
+    beside = joblib.Parallel(n_jobs=2)(joblib.delayed(pair)(tmp_path) for _ in range(2))
+    assert beside == [pair(tmp_path)] * 2
 
 
 def test_training_repeats_bitwise_and_follows_the_seed(tmp_path):
