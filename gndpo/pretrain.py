@@ -5,6 +5,7 @@ gndpo-pretrain model.pair.seed=1
 
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -74,6 +75,7 @@ def pretrained_pair(
     def make(folder: Path) -> None:
         """A process and one thread each: a busy neighbour stalls nothing; repeats bitwise."""
         plans = {"student": student, "teacher": teacher}
+        print(f"training student and teacher into {cache_dir}: minutes, once", file=sys.stderr)
         processes = ProcessPoolExecutor(
             len(plans), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
         )

@@ -61,8 +61,9 @@ def generate(
 
 
 def inverse_cdf(logp_BV: Tensor, uniform_B: Tensor) -> Tensor:
-    """The first id whose cumulative probability exceeds u. An id of probability 0 is never
-    drawn."""
+    """The first id whose cumulative probability exceeds u. An id of probability 0 is never drawn.
+    Where weights have overflowed and all is NaN, the last id: the update's guard drops that step.
+    """
     cdf_BV = logp_BV.double().exp().cumsum(-1)
     u_B1 = uniform_B.double().clamp(max=1 - 2**-40)[:, None] * cdf_BV[:, -1:]
-    return torch.searchsorted(cdf_BV, u_B1, right=True)[:, 0]
+    return torch.searchsorted(cdf_BV, u_B1, right=True)[:, 0].clamp_max(logp_BV.shape[-1] - 1)

@@ -53,7 +53,9 @@ class Follower:
             whole = bars.add_task(f"{self.folder}", total=self.jobs)
             tasks: dict[str, Any] = {}
             ended: set[str] = set()
-            while not self.finished.wait(1.0):
+            over = False
+            while not over:
+                over = self.finished.wait(1.0)
                 for name, status, step in progress(self.folder):
                     if status["status"] != "running" and name not in ended:
                         ended.add(name)

@@ -9,6 +9,7 @@ from gndpo.report.load import Floats
 from gndpo.report.stats import t_half_width
 
 SMOOTHED_FROM = 100  # points: shorter curves are drawn as they are
+FEW = 5  # seeds: the t interval of fewer is several times their range and hides the curves
 SMOOTHING = 30  # a window is this share of the curve
 
 
@@ -25,7 +26,7 @@ class Band:
 
 
 def band(seeds: Sequence[tuple[Floats, Floats]], log: bool) -> Band | None:
-    """Mean over seeds at the steps that all have, with a 95% t interval (two seeds: the range).
+    """Mean over seeds at the steps that all have, with a 95% t interval, or the range of a few.
 
     Each seed is smoothed by a centred moving mean before; with `log`, mean and interval are those
     of the logarithm (geometric mean), so that a band stays positive. None without a drawable step.
@@ -53,7 +54,7 @@ def _middle_low_high(values_NS: Floats) -> tuple[Floats, Floats, Floats]:
     middle = values_NS.mean(axis=0)
     if len(values_NS) == 1:
         return middle, middle, middle
-    if len(values_NS) == 2:
+    if len(values_NS) < FEW:
         return middle, values_NS.min(axis=0), values_NS.max(axis=0)
     half = t_half_width(values_NS)
     return middle, middle - half, middle + half
@@ -75,7 +76,9 @@ def band_meaning(seeds: Sequence[int]) -> str:
     least, most = min(seeds), max(seeds)
     if most == 1:
         return "one seed each, no band"
-    if most == 2:
-        return "the range of 2 seeds"
     count = str(most) if least == most else f"{least}-{most}"
-    return f"95% t interval over {count} seeds" + (", the range of 2" if least == 2 else "")
+    if most < FEW:
+        return f"the range over {count} seeds"
+    return f"95% t interval over {count} seeds" + (
+        f", the range of fewer than {FEW}" if least < FEW else ""
+    )

@@ -11,12 +11,12 @@ from gndpo.report.palette import COLOURS, looks
 STEPS = np.array([1.0, 2.0])
 
 
-def test_band_of_three_seeds_is_the_t_interval():
-    seeds = [(STEPS, np.array([y, 5.0])) for y in (1.0, 2.0, 3.0)]
+def test_band_of_five_seeds_is_the_t_interval():
+    seeds = [(STEPS, np.array([y, 0.0])) for y in (1.0, 2.0, 3.0, 4.0, 5.0)]
     found = band(seeds, log=False)
-    assert found.middle == pytest.approx([2.0, 5.0])
-    assert found.high == pytest.approx([4.484138, 5.0], abs=1e-6)
-    assert not found.smoothed
+    # mean 3, s = sqrt(2.5), t(0.975, 4) = 2.776445: half = 2.776445 * sqrt(2.5 / 5)
+    assert found.middle == pytest.approx([3.0, 0.0])
+    assert found.high - found.middle == pytest.approx([1.963243, 0.0], abs=1e-6)
 
 
 def test_band_of_two_seeds_is_their_range():
@@ -73,6 +73,7 @@ def test_arms_of_one_strategy_get_colours_of_their_own():
 
 def test_band_meaning_is_said():
     assert band_meaning([1, 1]) == "one seed each, no band"
-    assert band_meaning([2, 1]) == "the range of 2 seeds"
-    assert band_meaning([3, 3]) == "95% t interval over 3 seeds"
-    assert band_meaning([3, 2]) == "95% t interval over 2-3 seeds, the range of 2"
+    assert band_meaning([2, 1]) == "the range over 1-2 seeds"
+    assert band_meaning([3, 3]) == "the range over 3 seeds"
+    assert band_meaning([5, 5]) == "95% t interval over 5 seeds"
+    assert band_meaning([9, 3]) == "95% t interval over 3-9 seeds, the range of fewer than 5"
