@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    "or name one with 'make setup PYTHON=/path/to/python3.12'." >&2; exit 1; fi; \
 	$(BIN)/python -c '$(USABLE)' 2>/dev/null || $$python -m venv --clear $(VENV)
 	@echo "Installing $(TORCH), then the rest, into $(VENV) (minutes the first time)"
-	@$(BIN)/python -m pip install -qq $(TORCH)
+	@$(BIN)/python -m pip install --progress-bar on $(TORCH)
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 

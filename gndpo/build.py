@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gndpo.errors import UserError
@@ -74,9 +74,19 @@ def check(section: DictConfig, where: str) -> None:
         partial=bool(section.get("_partial_")),
     )
     for key in keys:
-        value = OmegaConf.select(section, key)
-        if isinstance(value, DictConfig) and "_target_" in value:
-            check(value, f"{where}.{key}")
+        check_inside(OmegaConf.select(section, key), f"{where}.{key}")
+
+
+def check_inside(value: Any, where: str) -> None:
+    """Whatever `instantiate` would build at any depth."""
+    if isinstance(value, DictConfig) and "_target_" in value:
+        check(value, where)
+    elif isinstance(value, DictConfig):
+        for key in value:
+            check_inside(value[key], f"{where}.{key!s}")
+    elif isinstance(value, ListConfig):
+        for item in value:
+            check_inside(item, where)
 
 
 def check_keys(function: Callable[..., Any], keys: list[str], where: str, *, partial: bool) -> None:

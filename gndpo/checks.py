@@ -2,23 +2,24 @@
 
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gndpo.build import config_folder
 from gndpo.errors import UserError
 
-POSITIVE = (
+COUNTS = (
     "steps",
     "prompts",
     "rollout.group",
     "rollout.max_tokens",
-    "rollout.temperature",
-    "optimizer.lr",
     "updates.epochs",
     "updates.minibatches",
     "updates.chunk",
+    "checkpoint.keep",
 )
-"""Keys whose values must be numbers larger than 0."""
+POSITIVE = ("rollout.temperature", "optimizer.lr")
+"""Keys whose values must be whole numbers, and numbers, larger than 0."""
 
 
 def root_keys() -> set[str]:
@@ -30,15 +31,38 @@ def root_keys() -> set[str]:
     return groups | {str(key) for key in [*train, *step]} - {"defaults"}
 
 
+def check_sections(cfg: DictConfig) -> None:
+    """Sections that no function takes: their keys are those of the file that brings them."""
+    step: Any = OmegaConf.to_container(OmegaConf.load(f"{config_folder()}/step.yaml"))
+    files = {section: list(values) for section, values in step.items()}
+    files["rollout"] = list(OmegaConf.load(f"{config_folder()}/rollout/local.yaml"))
+    files |= {"model": ["pair", "dtype"], "surrogate": ["loss", "aggregation"]}
+    for section, allowed in files.items():
+        for key in cfg[section]:
+            if key not in allowed:
+                raise UserError(f"{section}: unknown key '{key}' (allowed: {', '.join(allowed)})")
+
+
 def check_values(cfg: DictConfig) -> None:
     """Names and values that no type can refuse."""
     for key in cfg:
         if key not in root_keys():
             raise UserError(f"unknown key '{key!s}' (allowed: {', '.join(sorted(root_keys()))})")
-    for key in POSITIVE:
+    check_sections(cfg)
+    for key in (*COUNTS, *POSITIVE):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not value > 0:
             raise UserError(f"{key}={value} must be a number larger than 0")
+        if key in COUNTS and not isinstance(value, int):
+            raise UserError(f"{key}={value} must be a whole number")
+    for key in ("updates.micro", "updates.clip_norm"):
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not value > 0:
+            raise UserError(f"{key}={value} must be larger than 0, or null")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger")
+    if not isinstance(getattr(torch, str(cfg.model.dtype), None), torch.dtype):
+        raise UserError(f"model.dtype={cfg.model.dtype} is unknown; use float32 or bfloat16")
     minibatches = cfg.updates.minibatches
     if minibatches > cfg.prompts:
         raise UserError(f"updates.minibatches={minibatches} is more than prompts={cfg.prompts}")

@@ -44,7 +44,7 @@ def app(cfg: DictConfig) -> None:
     )
     model = "teacher" if cfg.checkpoint == "teacher" else "student"
     label = {"step": step, "model": model, "split": cfg.split, "n": cfg.rows, "k": cfg.k}
-    folder.append("eval.jsonl", label | numbers)
+    folder.append("evaluations.jsonl", label | numbers)
     show(f"{folder.path.name}, step {step}, {model}, {cfg.rows} rows of {cfg.split}", numbers)
 
 

@@ -27,7 +27,12 @@ def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
     """Run the strategy once on a tiny random batch over the real vocabulary and note what it,
     and its matches, read."""
     scores = random_scores(vocabulary)
-    signal = strategy(scores)
+    try:
+        signal = strategy(scores)
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the strategy fails on a random batch, check its knobs: {error}"
+        ) from error
     if not isinstance(signal, Signal):
         raise UserError(
             f"the strategy returned {type(signal).__name__}, it must return a gndpo.signal.Signal"

@@ -102,12 +102,11 @@ def write_text(file: Path, text: str) -> None:
 def config_hash(cfg: DictConfig) -> str:
     """A name for what a run computes: the resolved config without what cannot change its
     numbers."""
-    kept = {key: value for key, value in cfg.items() if key not in UNIMPORTANT}
-    return hashlib.sha256(
-        json.dumps(
-            OmegaConf.to_container(OmegaConf.create(kept), resolve=True), sort_keys=True
-        ).encode()
-    ).hexdigest()[:16]
+    kept: Any = OmegaConf.to_container(cfg, resolve=True)
+    for key in UNIMPORTANT:
+        kept.pop(key, None)
+    kept["model"]["pair"].pop("cache_dir", None)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def environment() -> dict[str, Any]:

@@ -16,6 +16,8 @@ def log_ratio(scores: Scores) -> Tensor:
 
 def clamp_abs(x_BT: Tensor, limit: float | None) -> Tensor:
     """clip(x, -limit, +limit); None leaves x as it is."""
+    if limit is not None and not limit > 0:
+        raise UserError(f"clamp={limit} must be larger than 0, or null")
     return x_BT if limit is None else x_BT.clamp(-limit, limit)
 
 

@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gndpo.errors import UserError
 from gndpo.runfolder import RunFolder
 
 PARALLEL = "GNDPO_PARALLEL_SWEEP"
@@ -39,6 +40,7 @@ class Follower:
 
     def __init__(self, folder: Path, jobs: int, parallel: bool) -> None:
         self.folder, self.jobs = folder, jobs
+        self.before = {name: status for name, status, _ in progress(folder)}
         self.finished = threading.Event()
         self.thread = threading.Thread(target=self.follow, daemon=True)
         if parallel:
@@ -57,6 +59,8 @@ class Follower:
             while not over:
                 over = self.finished.wait(1.0)
                 for name, status, step in progress(self.folder):
+                    if status == self.before.get(name) and status["status"] != "completed":
+                        continue  # left by an earlier start, not yet taken up again
                     if status["status"] != "running" and name not in ended:
                         ended.add(name)
                         bars.update(whole, completed=len(ended))
@@ -92,7 +96,15 @@ def progress(folder: Path) -> list[tuple[str, dict[str, Any], int]]:
     """(name, run.json, steps done) of every run folder below."""
     found = []
     for file in sorted(folder.glob("**/run.json")):
-        status = RunFolder(file.parent).status()
+        try:
+            status = RunFolder(file.parent).status()
+        except UserError as error:
+            status = {
+                "name": file.parent.name,
+                "status": "unreadable",
+                "reason": str(error),
+                "steps": 0,
+            }
         metrics = file.parent / "metrics.jsonl"
         steps = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
         found.append((status["name"], status, steps))
@@ -107,6 +119,7 @@ def summarize() -> None:
         statuses = [status for _, status, _ in progress(follower.folder)]
         unfinished = [status for status in statuses if status["status"] != "completed"]
         done = len(statuses) - len(unfinished)
-        print(f"{follower.folder}: {done} of {follower.jobs} jobs finished", file=sys.stderr)
+        jobs = max(follower.jobs, len(statuses))
+        print(f"{follower.folder}: {done} of {jobs} jobs finished", file=sys.stderr)
         for status in unfinished:
             print(f"  {status['name']}: {status['status']}: {status['reason']}", file=sys.stderr)

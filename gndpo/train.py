@@ -28,6 +28,9 @@ from gndpo.update import UpdateSettings
 
 log = logging.getLogger(__name__)
 
+OTHERS = ("metrics.jsonl", "checkpoints", "multirun.yaml", "report")
+"""What only a used folder holds."""
+
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="train")
 def app(cfg: DictConfig) -> None:
@@ -57,9 +60,12 @@ def app(cfg: DictConfig) -> None:
     try:
         check_values(cfg)
         train(cfg, folder)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit
+        folder.write_status(status="interrupted", reason="stopped by hand; ckpt=last continues it")
+        raise
     except BaseException as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        folder.write_status(status="failed", reason=reason or type(error).__name__)
+        folder.write_status(status="failed", reason=reason)
         raise
     finally:
         close_loggers()
@@ -70,6 +76,8 @@ def claim(folder: RunFolder, name: str, *, again: bool) -> bool:
     """Whether there is something to do in the folder; a folder of another run is refused before
     anything in it is touched."""
     status = folder.status()
+    if not status and any((folder.path / name).exists() for name in OTHERS):
+        raise UserError(f"{folder.path} holds other files; choose another hydra.run.dir or sweep")
     if status.get("status") == "failed" and not (folder.path / "metrics.jsonl").exists():
         return True
     if status and status.get("config_hash") != name:
@@ -94,14 +102,13 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
         build(cfg.optimizer, "optimizer"),
         module_settings(cfg),
     )
-    dtype = getattr(torch, cfg.model.dtype)
+    dtype = getattr(torch, str(cfg.model.dtype))
     pair = build(cfg.model.pair, "model.pair")
     processor = load_processor(pair.student)
     check_pair(processor, load_processor(pair.teacher))
-    student, teacher = (
-        Policy(model, Vocabulary.of(processor, model), cfg.rollout.temperature)
-        for model in (load_model(path, dtype) for path in (pair.student, pair.teacher))
-    )
+    models = load_model(pair.student, dtype), load_model(pair.teacher, dtype)
+    vocabulary = Vocabulary.of(processor, models[0])  # one for both: they forbid the same ids
+    student, teacher = (Policy(model, vocabulary, cfg.rollout.temperature) for model in models)
     module = Distillation(student, teacher, processor, *parts)
     data: Any = build(cfg.data, "data")
     start = restore(folder, module)
@@ -142,8 +149,6 @@ def fit(cfg: DictConfig, folder: RunFolder, module: Distillation, data: Any) -> 
         logger.log_hyperparams(OmegaConf.to_container(cfg))
     trainer: Trainer = build(cfg.trainer, "trainer")(callbacks=callbacks, logger=loggers)
     trainer.fit(module, datamodule=data)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 def module_settings(cfg: DictConfig) -> Settings:

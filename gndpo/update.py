@@ -4,6 +4,7 @@ microbatch, clip, guard, step."""
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -62,9 +63,10 @@ def update(
     sources = {name: views[name] for name in sorted(trained)}
     student = views["student"].policy
     rows: list[dict[str, float]] = []
-    size = math.ceil(len(batch.prompts) / settings.minibatches)
+    P, parts = len(batch.prompts), min(settings.minibatches, len(batch.prompts))
+    cuts = [i * P // parts for i in range(parts + 1)]
     for _ in range(settings.epochs):
-        for start, stop in spans(0, len(batch.prompts), size):
+        for start, stop in pairwise(cuts):
             first = not rows
             optimizer.zero_grad(set_to_none=True)
             row = accumulate(sources, batch, start, stop, settings, halves=halves and first)
