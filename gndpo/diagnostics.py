@@ -2,10 +2,12 @@
 strategy pays for them."""
 
 import torch
+from torch import Tensor
 
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts
 from gndpo.rollout import Answers
+from gndpo.rows import Rows
 
 
 @torch.no_grad()
@@ -18,14 +20,27 @@ def vocabulary_metrics(
     G = len(answers.ids_BT) // len(prompts)
     ids_bT, mask_bT = answers.ids_BT[: count * G], answers.mask_BT[: count * G]
     rendering = prompts.renderings["image"].select(0, count)
-    logp_NV, logq_NV = (
-        policy.head.log_probs(policy.hidden(rendering, ids_bT)[mask_bT])
+    p, q = (
+        Rows(policy.hidden(rendering, ids_bT)[mask_bT], policy.head)
         for policy in (student, teacher)
     )
-    p_NV, q_NV = logp_NV.exp(), logq_NV.exp()
+    sums = torch.stack([chunk_sums(p.log_probs(part), q.log_probs(part)) for part in p.chunks()])
+    entropy, kl, teacher_entropy, agreement = (sums.sum(0) / len(p.hidden_NH)).tolist()
     return {
-        "policy/entropy": float(-(p_NV * logp_NV).sum(-1).mean()),
-        "teacher/kl": float((p_NV * (logp_NV - logq_NV)).sum(-1).mean()),
-        "teacher/entropy": float(-(q_NV * logq_NV).sum(-1).mean()),
-        "teacher/top1_agreement": float(logp_NV.argmax(-1).eq(logq_NV.argmax(-1)).float().mean()),
+        "policy/entropy": entropy,
+        "teacher/kl": kl,
+        "teacher/entropy": teacher_entropy,
+        "teacher/top1_agreement": agreement,
     }
+
+
+def chunk_sums(logp_nV: Tensor, logq_nV: Tensor) -> Tensor:
+    """Summed over n tokens: both entropies with the KL between them, and top-1 agreement."""
+    p_nV = logp_nV.exp()
+    values = (
+        -(p_nV * logp_nV).sum(),
+        (p_nV * (logp_nV - logq_nV)).sum(),
+        -(logq_nV.exp() * logq_nV).sum(),
+        logp_nV.argmax(-1).eq(logq_nV.argmax(-1)).sum(),
+    )
+    return torch.stack([value.double() for value in values])

@@ -198,13 +198,19 @@ class Scores:
             behaviour_logp_BT=views["student"].logp_BT
             if behaviour_logp is None
             else behaviour_logp,
-            uniform_BT=zeros_BT if uniform is None else uniform,
+            uniform_BT=seeded_draws(mask) if uniform is None else uniform,
             group_B=group_B,
             reward_B=zeros_BT.new_zeros(B) if reward is None else reward,
             step=step,
             steps=steps,
             carry=carry or {},
         )
+
+
+def seeded_draws(mask_BT: Tensor) -> Tensor:
+    """Gate draws for scores that come without: the same for every call."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(mask_BT.shape, generator=generator).to(mask_BT.device)
 
 
 def make_views(ids_BT: Tensor, mask_BT: Tensor, rows: Mapping[str, Rows]) -> dict[str, View]:

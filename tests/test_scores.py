@@ -107,8 +107,11 @@ def test_logits_alone_are_enough(views):
     scores = Scores.from_logits(**logits, ids=views.batch["ids"], mask=views.batch["mask"].int())
     assert scores.mask_BT.dtype == torch.bool
     assert scores.views.keys() == {"student", "teacher"}
-    for x in (scores.uniform_BT, scores.author_BT, scores.reward_B, scores.group_B):
+    for x in (scores.author_BT, scores.reward_B, scores.group_B):
         assert not x.any()
+    again = Scores.from_logits(**logits, ids=views.batch["ids"], mask=views.batch["mask"])
+    assert torch.equal(scores.uniform_BT, again.uniform_BT)  # seeded gate draws
+    assert 0 < scores.uniform_BT.std() < 0.5
     assert (scores.step, scores.steps, scores.carry) == (0, 1, {})
 
 

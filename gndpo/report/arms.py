@@ -12,6 +12,9 @@ NOT_AN_ARM = {
     *("logger", "callbacks", "cache_dir"),
 }
 
+# Keys below other roots that are the run's seed, or a place.
+FOLLOWS_THE_RUN = {"data.seed", "model.pair.cache_dir"}
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -86,5 +89,5 @@ def unintended(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def _compared(key: str) -> bool:
-    """Whether a configuration key should be the same everywhere; `data.seed` follows the seed."""
-    return _root(key) not in {"advantage", *NOT_AN_ARM} and key.split(".")[-1] != "seed"
+    """Whether a configuration key should be the same in all runs of a comparison."""
+    return _root(key) not in {"advantage", *NOT_AN_ARM} and key not in FOLLOWS_THE_RUN

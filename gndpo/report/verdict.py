@@ -62,7 +62,12 @@ def _losses(arms: Sequence[Summary]) -> str:
     if not known:
         return ""
     below = [arm for arm in known if arm.values["gap_closed"].high < 0]
-    unclear = [arm for arm in known if arm.values["gap_closed"].low <= 0 and arm not in below]
+    unclear = [
+        arm
+        for arm in known
+        if arm not in below
+        and (arm.values["gap_closed"].half is None or arm.values["gap_closed"].low <= 0)
+    ]
     parts = [
         f"{label}: {', '.join(f'{arm.name} ({_accuracy(arm)})' for arm in group)}"
         for label, group in (

@@ -51,7 +51,7 @@ def test_a_single_run_needs_no_comparison(tmp_path, make_run, capsys):
     make_run(tmp_path / "a", "gndpo", 0)
     out = run(capsys, tmp_path)
     assert "gndpo learned most" in out
-    assert "gndpo beats the base student" in out
+    assert "Not shown to be better than the base student: gndpo" in out
 
 
 def test_unlike_runs_are_called_unlike(tmp_path, make_run, capsys):
