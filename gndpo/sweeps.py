@@ -63,10 +63,11 @@ class Follower:
                         continue  # left by an earlier start, not yet taken up again
                     if status["status"] != "running" and name not in ended:
                         ended.add(name)
-                        bars.update(whole, completed=len(ended))
+                        total = max(self.jobs, len(ended))
+                        bars.update(whole, completed=len(ended), total=total)
                         if bars.disable:
                             print(
-                                f"{len(ended)}/{self.jobs} {name}: {status['status']}",
+                                f"{len(ended)}/{total} {name}: {status['status']}",
                                 file=sys.stderr,
                             )
                     if name not in tasks and status["status"] == "running":
