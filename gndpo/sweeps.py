@@ -71,7 +71,8 @@ class Follower:
                                 file=sys.stderr,
                             )
                     if name not in tasks and status["status"] == "running":
-                        tasks[name] = bars.add_task(f"  {name}", total=status["steps"])
+                        label = f"  {status['strategy']}, seed {status['seed']}"
+                        tasks[name] = bars.add_task(label, total=status["steps"])
                     if name in tasks:
                         bars.update(tasks[name], completed=step, visible=name not in ended)
 
