@@ -63,7 +63,7 @@ def random_scores(vocabulary: int, B: int = 4, T: int = 3, seed: int = 0) -> Sco
     generator = torch.Generator().manual_seed(seed)
     logits = {name: torch.randn(B, T, vocabulary, generator=generator) for name in VIEWS}
     length_B = torch.tensor([T, *([max(1, T - 1)] * (B - 1))])
-    scores = Scores.from_logits(
+    return Scores.from_logits(
         **logits,  # type: ignore[arg-type]
         ids=torch.randint(vocabulary, (B, T), generator=generator),
         mask=torch.arange(T) < length_B[:, None],
@@ -72,4 +72,3 @@ def random_scores(vocabulary: int, B: int = 4, T: int = 3, seed: int = 0) -> Sco
         group=torch.arange(B) // 2,
         reward=torch.rand(B, generator=generator),
     )
-    return scores
