@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gndpo.errors import UserError
+from gndpo.rows import NEVER
 from gndpo.scores import Scores
 from gndpo.signal import Match
 
@@ -17,48 +18,76 @@ def divergence(logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor) -
     if match.target.keys() == {"sampled"}:
         ids_n = scores.ids_BT[scores.mask_BT][index_n]
         return -logp_nV.gather(-1, ids_n[:, None])[:, 0]
+    if match.support is not None and isinstance(match.support[1], int):
+        logp_nK, logq_nK, inside_nK = on_top_k(logp_nV, match, scores, index_n)
+    else:
+        logp_nK, logq_nK, inside_nK = on_vocabulary(logp_nV, match, scores, index_n)
     renormalize_target, renormalize_student = match.renormalize
-    if match.support is None:
-        return distance(logp_nV, target_on_vocabulary(match, scores, index_n), match.direction)
-    view, k = match.support
-    ids_nK = scores.views[view].top_k(k)[0][scores.mask_BT][index_n]
-    logp_nK = logp_nV.gather(-1, ids_nK)
-    target_nK = target_on_support(match, scores, index_n)
     if renormalize_target:
-        target_nK = target_nK.log_softmax(-1)
+        logq_nK = logq_nK.masked_fill(~inside_nK, NEVER).log_softmax(-1)
     if renormalize_student:
-        logp_nK = logp_nK.log_softmax(-1)
-    return distance(logp_nK, target_nK, match.direction)
+        logp_nK = logp_nK.masked_fill(~inside_nK, NEVER).log_softmax(-1)
+    terms_nK = terms(logp_nK, logq_nK, match.direction)
+    return match.temperature**2 * (terms_nK * inside_nK).sum(-1)
 
 
-def distance(logp_nK: Tensor, logq_nK: Tensor, direction: str | float) -> Tensor:
-    """sum over K of the divergence's terms. Reverse uses p (sg[log p] - log q): the same
-    gradient over a whole distribution, and over a part of it free of the constant that makes
-    truncated reverse KL push a token down unless q > e p."""
+def on_top_k(
+    logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log p, log q and which ids count, on a view's k likeliest ids, [n, K]."""
+    assert match.support is not None
+    view, k = match.support
+    ids_nK = scores.views[view].top_k(int(k))[0][scores.mask_BT][index_n]
+    logp_nK = logp_nV.gather(-1, ids_nK)
+    return logp_nK, target_on_top_k(match, scores, index_n), torch.ones_like(ids_nK).bool()
+
+
+def on_vocabulary(
+    logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same over all of V, both sides at the match's temperature."""
+    logq_nV = target_on_vocabulary(match, scores, index_n)
+    inside_nV = torch.ones_like(logq_nV).bool()
+    if match.support is not None:
+        view, least = match.support
+        owner_nV = scores.views[view].rows.log_probs(index_n)
+        inside_nV = owner_nV >= owner_nV.max(-1, keepdim=True).values + math.log(least)
+    if match.temperature != 1:
+        logp_nV = (logp_nV / match.temperature).log_softmax(-1)
+    return logp_nV, logq_nV, inside_nV
+
+
+def terms(logp_nK: Tensor, logq_nK: Tensor, direction: str | float) -> Tensor:
+    """The divergence's terms, [n, K]. Reverse uses p (sg[log p] - log q): the same gradient over a
+    whole distribution, and over a part of it free of the constant that makes truncated reverse
+    KL push a token down unless q > e p."""
     p_nK, q_nK = logp_nK.exp(), logq_nK.exp()
     if direction == "reverse":
-        return (p_nK * (logp_nK.detach() - logq_nK)).sum(-1)
+        return p_nK * (logp_nK.detach() - logq_nK)
     if direction == "forward":
-        return (q_nK * (logq_nK - logp_nK)).sum(-1)
+        return q_nK * (logq_nK - logp_nK)
     b = float(direction)
     logm_nK = torch.logaddexp(logq_nK + math.log(b), logp_nK + math.log(1 - b))
-    terms_nK = b * q_nK * (logq_nK - logm_nK) + (1 - b) * p_nK * (logp_nK - logm_nK)
-    return terms_nK.sum(-1)
+    return b * q_nK * (logq_nK - logm_nK) + (1 - b) * p_nK * (logp_nK - logm_nK)
 
 
 def target_on_vocabulary(match: Match, scores: Scores, index_n: Tensor) -> Tensor:
-    """log q over V, [n, V]: the views' log-probabilities, mixed and normalized."""
-    parts = [
-        coefficient(c, scores, index_n) * scores.views[view].rows.log_probs(index_n)
-        for view, c in match.target.items()
-    ]
-    return torch.stack(parts).sum(0).log_softmax(-1).detach()
+    """log q over V, [n, V]: the views' log-probabilities, mixed, at the match's temperature,
+    normalized."""
+    parts = {view: scores.views[view].rows.log_probs(index_n) for view in match.target}
+    mixed_nV = torch.stack(
+        [coefficient(c, scores, index_n) * parts[view] for view, c in match.target.items()]
+    ).sum(0)
+    if match.plain_ids:
+        plain = list(match.plain_ids)
+        mixed_nV[:, plain] = next(iter(parts.values()))[:, plain]
+    return (mixed_nV / match.temperature).log_softmax(-1).detach()
 
 
-def target_on_support(match: Match, scores: Scores, index_n: Tensor) -> Tensor:
+def target_on_top_k(match: Match, scores: Scores, index_n: Tensor) -> Tensor:
     """log q on the support, [n, K], not yet renormalized."""
     assert match.support is not None
-    owner, k = match.support
+    owner, k = match.support[0], int(match.support[1])
     total = torch.zeros(())
     for view, c in match.target.items():
         source = scores.views[view]
@@ -79,9 +108,24 @@ def touch(match: Match, scores: Scores) -> None:
             f"direction={b} is unknown; choose reverse, forward or a number between 0 and 1"
         )
     if match.support is not None:
-        view, k = match.support
-        scores.views[view].top_k(k)
+        touch_support(match, scores)
     if match.target.keys() != {"sampled"}:
         first = torch.zeros(1, dtype=torch.long)
-        mix = target_on_vocabulary if match.support is None else target_on_support
-        mix(match, scores, first)
+        top_k = match.support is not None and isinstance(match.support[1], int)
+        (target_on_top_k if top_k else target_on_vocabulary)(match, scores, first)
+
+
+def touch_support(match: Match, scores: Scores) -> None:
+    assert match.support is not None
+    view, size = match.support
+    if isinstance(size, int):
+        if match.temperature != 1 or match.plain_ids:
+            raise UserError(
+                f"the match {match.name} has a temperature or plain_ids, which need the whole "
+                f"vocabulary, not the {size} likeliest ids"
+            )
+        scores.views[view].top_k(size)
+    elif 0 < size < 1:
+        assert scores.views[view].rows
+    else:
+        raise UserError(f"support={size} is unknown; choose a whole number or one in (0, 1)")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gndpo.scores import Scores
 from gndpo.signal import Signal
-from gndpo.stats import log_ratio, quantile
+from gndpo.stats import quantile
 
 METRICS = {
     "train/loss": "what is minimized: surrogate plus matches, weighted",
@@ -15,7 +15,8 @@ METRICS = {
     "train/loss_<term>": "the weighted terms of the loss, where there are several",
     "policy/ratio_max": "largest importance ratio current / old",
     "policy/clip_fraction": "share of tokens whose surrogate was clipped",
-    "policy/kl_behaviour": "mean of log behaviour - log old, nats: 0 for the local engine",
+    "policy/kl_behaviour": "mean of log behaviour - log old over what the student wrote, nats: "
+    "0 for the local engine",
     "policy/entropy": "student entropy, nats (on a schedule, a sample of prompts)",
     "advantage/mean": "advantage over the step's valid tokens",
     "advantage/std": "spread of the advantage",
@@ -58,13 +59,13 @@ METRICS = {
 def score_metrics(scores: Scores) -> dict[str, float]:
     """Distribution of the log-ratio before anything touches it, and how far the sampler was from
     the scored student."""
-    d_N = scores.pool(log_ratio(scores)).double()
+    d_N = scores.pool(scores.teacher.logp_BT - scores.student.logp_BT).double()
+    behaviour_BT = scores.behaviour_logp_BT - scores.student.logp_BT
+    behaviour_N = scores.pool(behaviour_BT, scores.own_BT).double()
     quantiles = {f"p{round(100 * q):02d}": quantile(d_N, q) for q in (0.01, 0.5, 0.99)}
     return {
         **{f"teacher/log_ratio_{name}": float(x) for name, x in (summary(d_N) | quantiles).items()},
-        "policy/kl_behaviour": float(
-            scores.pool(scores.behaviour_logp_BT - scores.student.logp_BT).double().mean()
-        ),
+        "policy/kl_behaviour": float(behaviour_N.sum() / max(1, len(behaviour_N))),
     }
 
 

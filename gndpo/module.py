@@ -23,10 +23,10 @@ from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
 from gndpo.rewards import Reward
 from gndpo.rng import uniform
-from gndpo.rollout import STUDENT, Answers, generate
+from gndpo.rollout import Answers, generate
 from gndpo.samples import samples
 from gndpo.schedules import Schedule
-from gndpo.scores import Scores
+from gndpo.scores import STUDENT, Scores
 from gndpo.scoring import score, sources
 from gndpo.signal import Strategy
 from gndpo.update import Batch, UpdateSettings, update

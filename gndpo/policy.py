@@ -11,10 +11,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 
 from gndpo.prompts import Rendering
-
-NEVER = -1e9
-"""Log-probability, in nats, of a forbidden id: finite, so that 0 * log 0 is 0 and differences
-stay numbers; exp is exactly 0."""
+from gndpo.rows import NEVER
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import torch
 
 from gndpo.errors import UserError
 from gndpo.matches import touch
-from gndpo.scores import VIEWS, Request, Scores
+from gndpo.scores import Scores
 from gndpo.signal import Signal, Strategy
+from gndpo.views import VIEWS, Request
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,6 @@ from torch import Tensor
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
 
-STUDENT, TEACHER, DATA = 0, 1, 2
-"""Who wrote a token (`author_BT`)."""
-
 
 @dataclass(frozen=True)
 class Answers:

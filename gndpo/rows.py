@@ -8,6 +8,10 @@ from torch import Tensor
 
 from gndpo.errors import UserError
 
+NEVER = -1e9
+"""Log-probability, in nats, of a forbidden id: finite, so that 0 * log 0 is 0 and differences
+stay numbers; exp is exactly 0."""
+
 
 class LogProbs(Protocol):
     """hidden [N, H] -> log-probabilities [N, V]."""

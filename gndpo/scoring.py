@@ -12,7 +12,7 @@ from gndpo.prompts import Prompts
 from gndpo.reads import Reads
 from gndpo.rollout import Answers
 from gndpo.rows import Rows
-from gndpo.scores import Request, View, make_views
+from gndpo.views import Request, View, make_views
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ class Match:
     {"sampled": 1} is the one-hot target of supervised tokens. direction: "reverse" KL(p||q),
     "forward" KL(q||p), or b in (0, 1) for the Jensen-Shannon mix b KL(q||m) + (1-b) KL(p||m), m
     = b q + (1-b) p (GKD, arXiv 2306.13649). weight_BT: nats count this much, per token. support:
-    None (all of V) or (view, k), the k likeliest ids of a scored view. renormalize: (target,
-    student) over it.
+    None (all of V); (view, k), k a whole number: the k likeliest ids of a scored view; (view, b),
+    b in (0, 1): ids at least b times as likely as its likeliest. renormalize: (target, student)
+    over it. temperature tau: D(p^(1/tau) || q^(1/tau)) tau^2, both normalized. plain_ids: ids
+    where log q is that of the target's first view alone.
     """
 
     name: str
@@ -26,8 +28,10 @@ class Match:
     target: Mapping[str, float | Tensor]
     direction: str | float = "reverse"
     view: str = "student"
-    support: tuple[str, int] | None = None
+    support: tuple[str, int | float] | None = None
     renormalize: tuple[bool, bool] = (True, False)
+    temperature: float = 1.0
+    plain_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

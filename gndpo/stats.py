@@ -10,8 +10,8 @@ from gndpo.scores import Scores
 
 def log_ratio(scores: Scores) -> Tensor:
     """d = log pi_T(y) - log pi_S(y), [B, T]: the one-sample (k1) estimate of minus the reverse
-    KL."""
-    return scores.teacher.logp_BT - scores.student.logp_BT
+    KL. Exactly 0 at tokens that the student did not write: there it estimates nothing."""
+    return (scores.teacher.logp_BT - scores.student.logp_BT) * scores.own_BT
 
 
 def clamp_abs(x_BT: Tensor, limit: float | None) -> Tensor:

@@ -14,9 +14,8 @@ from gndpo.gradients import clip, cosine_of_halves, flat_gradient, part_norms
 from gndpo.loss import Loss, Surrogate, answer_loss
 from gndpo.metrics import mean
 from gndpo.prompts import Prompts
-from gndpo.rollout import STUDENT
 from gndpo.rows import Rows
-from gndpo.scores import Scores
+from gndpo.scores import STUDENT, Scores
 from gndpo.scoring import Source, spans
 from gndpo.signal import Signal
 from gndpo.surrogates import token_weights

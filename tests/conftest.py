@@ -18,9 +18,10 @@ from gndpo.loss import Loss, Surrogate, answer_loss
 from gndpo.policy import Policy, Vocabulary
 from gndpo.prompts import Rendering
 from gndpo.rows import DenseHead, Rows
-from gndpo.scores import VIEWS, Scores
+from gndpo.scores import Scores
 from gndpo.signal import Signal, Strategy
 from gndpo.surrogates import reinforce, token_weights
+from gndpo.views import VIEWS
 
 CONF = Path(__file__).parents[1] / "conf"
 IMAGE, EOS, PAD = 40, 1, 2

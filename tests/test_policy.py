@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from gndpo.policy import NEVER, Head, Policy, Vocabulary
+from gndpo.policy import Head, Policy, Vocabulary
 from gndpo.prompts import Rendering
-from gndpo.rows import Rows
+from gndpo.rows import NEVER, Rows
 
 G, T = 3, 4
 

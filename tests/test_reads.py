@@ -10,9 +10,10 @@ from gndpo.errors import UserError
 from gndpo.loss import answer_loss
 from gndpo.reads import Reads, dry_run, random_scores
 from gndpo.rows import DenseHead, Rows
-from gndpo.scores import Scores, View
+from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
 from gndpo.surrogates import reinforce, token_weights
+from gndpo.views import View
 
 LOGP = frozenset({("logp",)})
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / "advantage").glob("*.yaml"))

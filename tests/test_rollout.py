@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import nn
 
-from gndpo.policy import NEVER, Policy, Vocabulary
+from gndpo.policy import Policy, Vocabulary
 from gndpo.rng import uniform
 from gndpo.rollout import Answers, generate, inverse_cdf
+from gndpo.rows import NEVER
 
 G, LIMIT = 8, 12
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gndpo.rows import DenseHead, Rows, scatter
-from gndpo.scores import VIEWS, Scores, View, make_views
+from gndpo.scores import Scores
+from gndpo.views import VIEWS, View, make_views
 
 PAIRS = [pair for pair in itertools.product(VIEWS, repeat=2) if pair[0] != pair[1]]
 

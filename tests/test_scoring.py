@@ -12,9 +12,10 @@ from gndpo.reads import Reads, dry_run
 from gndpo.rng import uniform
 from gndpo.rollout import generate
 from gndpo.rows import Rows
-from gndpo.scores import VIEWS, Scores, make_views
+from gndpo.scores import Scores
 from gndpo.scoring import score, sources, spans
 from gndpo.surrogates import reinforce, token_weights
+from gndpo.views import VIEWS, make_views
 
 G = 3
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / "advantage").glob("*.yaml"))
