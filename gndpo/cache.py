@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from filelock import FileLock
+from torch import Tensor
 
 from gndpo.errors import UserError
 
@@ -20,6 +22,15 @@ def fingerprint(settings: str, files: Iterable[Path]) -> str:
     libraries = {name: version(name) for name in ("torch", "transformers", "scikit-learn")}
     text = json.dumps([settings, code, libraries])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest(tensors: Iterable[Tensor], text: str) -> str:
+    """Hash of numbers and a text."""
+    found = hashlib.sha256(text.encode())
+    for x in tensors:
+        found.update(repr((x.dtype, tuple(x.shape))).encode())
+        found.update(x.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:32]
 
 
 def cached(folder: Path, make: Callable[[Path], None]) -> Path:

@@ -13,8 +13,8 @@ from gndpo import checkpoints
 from gndpo.data.rows import Row
 from gndpo.evaluation import evaluate
 from gndpo.module import Distillation
-from gndpo.policy import Policy
 from gndpo.runfolder import RunFolder
+from gndpo.sources import Source
 from gndpo.sweeps import PARALLEL
 
 log = logging.getLogger(__name__)
@@ -74,10 +74,17 @@ class Evaluation(Callback):
     def run(
         self, trainer: Trainer, module: Distillation, split: str, *, teacher: bool = False
     ) -> None:
-        policy: Policy = module.teacher if teacher else module.student
+        reader = module.teachers.source if teacher else Source.of(module.student)
+        context = module.teachers.context if teacher else None
         rows = self.rows[split]
         numbers = evaluate(
-            policy, module.processor, rows, module.reward, device=module.device, **self.options
+            reader,
+            module.processor,
+            rows,
+            module.reward,
+            device=module.device,
+            context=context,
+            **self.options,
         )
         label = {"step": module.step, "model": "teacher" if teacher else "student", "split": split}
         self.folder.append(
@@ -112,6 +119,7 @@ class Checkpoints(Callback):
                 optimizer,
                 module.carry,
                 state,
+                module.teachers.moving,
             )
             checkpoints.prune(self.folder.checkpoints, self.keep)
             self.folder.write_status(step=module.step)

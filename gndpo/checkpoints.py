@@ -22,8 +22,10 @@ def save(
     optimizer: torch.optim.Optimizer,
     carry: Mapping[str, Tensor],
     state: Mapping[str, Any],
+    teacher: nn.Module | None = None,
 ) -> Path:
-    """Write folder/step-<step>: weights, optimizer, carry, and the counters in state."""
+    """Write folder/step-<step>: weights, optimizer, carry, the counters in state, and a teacher
+    that moves."""
     target = folder / f"step-{step:07d}"
     beside = folder / f".step-{step:07d}"
     shutil.rmtree(beside, ignore_errors=True)
@@ -31,6 +33,8 @@ def save(
     save_file(weights(model), beside / "student.safetensors")
     save_file(optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
     save_file({name: x.contiguous() for name, x in carry.items()}, beside / "carry.safetensors")
+    if teacher is not None:
+        save_file(weights(teacher), beside / "teacher.safetensors")
     (beside / "state.json").write_text(json.dumps({"step": step, **state}))
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
@@ -63,9 +67,9 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
+def load_weights(path: Path, model: nn.Module, whose: str = "student") -> None:
     """Put a checkpoint's weights into the model; every parameter must be there, in its shape."""
-    stored = read(path / "student.safetensors")
+    stored = read(path / f"{whose}.safetensors")
     for name, parameter in model.named_parameters():
         if name not in stored or stored[name].shape != parameter.shape:
             raise UserError(

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gndpo.build import config_folder
 from gndpo.errors import UserError
+from gndpo.prompts import PICTURES
 
 COUNTS = (
     "steps",
@@ -35,8 +36,9 @@ def check_sections(cfg: DictConfig) -> None:
     """Sections that no function takes: their keys are those of the file that brings them."""
     step: Any = OmegaConf.to_container(OmegaConf.load(f"{config_folder()}/step.yaml"))
     files = {section: list(values) for section, values in step.items()}
-    files["rollout"] = list(OmegaConf.load(f"{config_folder()}/rollout/local.yaml"))
-    files |= {"model": ["pair", "dtype"], "surrogate": ["loss", "aggregation"]}
+    for group, option in (("rollout", "local"), ("teacher", "pair")):
+        files[group] = list(OmegaConf.load(f"{config_folder()}/{group}/{option}.yaml"))
+    files |= {"model": ["pair", "dtype", "adapter"], "surrogate": ["loss", "aggregation"]}
     for section, allowed in files.items():
         for key in cfg[section]:
             if key not in allowed:
@@ -69,6 +71,10 @@ def check_values(cfg: DictConfig) -> None:
     if cfg.ckpt not in (None, "last"):
         raise UserError(
             f"ckpt={cfg.ckpt} is unknown; use ckpt=last to continue a run, or leave it out"
+        )
+    if cfg.rollout.rendering not in PICTURES:
+        raise UserError(
+            f"rollout.rendering={cfg.rollout.rendering} is unknown; choose {', '.join(PICTURES)}"
         )
     if cfg.rollout.top_p != 1 or cfg.rollout.top_k is not None:
         raise UserError(

@@ -4,28 +4,25 @@ strategy pays for them."""
 import torch
 from torch import Tensor
 
-from gndpo.policy import Policy
 from gndpo.prompts import Prompts
 from gndpo.rollout import Answers
-from gndpo.rows import Rows
+from gndpo.sources import Source, read
+
+CHUNK = 4096
+"""Tokens whose distributions exist at a time."""
 
 
 @torch.no_grad()
 def vocabulary_metrics(
-    student: Policy, teacher: Policy, prompts: Prompts, answers: Answers, count: int
+    student: Source, teacher: Source, prompts: Prompts, answers: Answers, count: int
 ) -> dict[str, float]:
     """Exact KL(student || teacher), both entropies and how often both prefer the same id, over
     the first `count` prompts."""
     count = min(count, len(prompts))
-    G = len(answers.ids_BT) // len(prompts)
-    ids_bT, mask_bT = answers.ids_BT[: count * G], answers.mask_BT[: count * G]
-    rendering = prompts.renderings["image"].select(0, count)
-    p, q = (
-        Rows(policy.hidden(rendering, ids_bT)[mask_bT], policy.head)
-        for policy in (student, teacher)
-    )
+    p, q = (read(source, prompts, 0, count, answers, CHUNK) for source in (student, teacher))
+    N = int(answers.mask_BT[: count * len(answers.ids_BT) // len(prompts)].sum())
     sums = torch.stack([chunk_sums(p.log_probs(part), q.log_probs(part)) for part in p.chunks()])
-    entropy, kl, teacher_entropy, agreement = (sums.sum(0) / len(p.hidden_NH)).tolist()
+    entropy, kl, teacher_entropy, agreement = (sums.sum(0) / N).tolist()
     return {
         "policy/entropy": entropy,
         "teacher/kl": kl,

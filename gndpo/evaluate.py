@@ -13,10 +13,10 @@ from gndpo import checkpoints
 from gndpo.build import build, config_folder
 from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
-from gndpo.models.load import load_model, load_processor
-from gndpo.policy import Policy, Vocabulary
+from gndpo.policies import load_policies
 from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder
+from gndpo.sources import Source
 
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="evaluate")
@@ -28,12 +28,12 @@ def app(cfg: DictConfig) -> None:
         )
     folder = RunFolder(Path(cfg.run))
     trained = run_config(folder)
-    policy, processor, step = load_policy(trained, folder, str(cfg.checkpoint))
+    reader, context, processor, step = load_reader(trained, folder, str(cfg.checkpoint))
     data: Any = build(trained.data, "data")
     if cfg.split not in ("test", "validation"):
         raise UserError(f"split={cfg.split} is unknown; choose test or validation")
     numbers = evaluate(
-        policy,
+        reader,
         processor,
         data.evaluation_rows(cfg.split, cfg.rows),
         build(trained.reward, "reward"),
@@ -41,6 +41,7 @@ def app(cfg: DictConfig) -> None:
         max_tokens=trained.rollout.max_tokens,
         seed=cfg.seed,
         device=torch.device("cpu"),
+        context=context,
     )
     model = "teacher" if cfg.checkpoint == "teacher" else "student"
     label = {"step": step, "model": model, "split": cfg.split, "n": cfg.rows, "k": cfg.k}
@@ -61,15 +62,16 @@ def run_config(folder: RunFolder) -> DictConfig:
     return cfg
 
 
-def load_policy(cfg: DictConfig, folder: RunFolder, which: str) -> tuple[Policy, Any, int]:
-    """The policy that `checkpoint=` names, its processor, and the step it stems from."""
-    pair = build(cfg.model.pair, "model.pair")
-    source = pair.teacher if which == "teacher" else pair.student
-    model, processor = load_model(source, getattr(torch, cfg.model.dtype)), load_processor(source)
-    step = 0
-    if which not in ("teacher", "base"):
-        step = find_step(folder, which, model)
-    return Policy(model, Vocabulary.of(processor, model), cfg.rollout.temperature), processor, step
+def load_reader(
+    cfg: DictConfig, folder: RunFolder, which: str
+) -> tuple[Source, str | None, Any, int]:
+    """Who `checkpoint=` names and the context of its prompts, the processor, the step it stems
+    from. A teacher that moves is read as it was at the start."""
+    student, teachers, processor = load_policies(cfg)
+    if which == "teacher":
+        return teachers.source, teachers.context, processor, 0
+    step = 0 if which == "base" else find_step(folder, which, student.model)
+    return Source.of(student), None, processor, step
 
 
 def find_step(folder: RunFolder, which: str, model: Any) -> int:

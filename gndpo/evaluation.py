@@ -14,7 +14,8 @@ from gndpo.policy import Policy
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.rewards import Reward
 from gndpo.rng import uniform
-from gndpo.rollout import Answers, generate
+from gndpo.rollout import Answers
+from gndpo.sources import Source, write
 
 Grade = Callable[[str, str], Reward]
 """(answer, truth) -> reward."""
@@ -27,7 +28,7 @@ BATCH = 128
 
 @torch.no_grad()
 def evaluate(
-    policy: Policy,
+    reader: Policy | Source,
     processor: Any,
     rows: Sequence[Row],
     reward: Grade,
@@ -36,23 +37,30 @@ def evaluate(
     max_tokens: int,
     seed: int,
     device: torch.device,
+    context: str | None = None,
 ) -> dict[str, float]:
     """acc_1: greedy accuracy. acc_k, pass_k: mean, and any, over k samples. blind: greedy without
     the image. Fractions of 1.
 
     format, truncated, length: of the greedy answers. acc_1/<kind>: greedy accuracy per kind of
-    question. k = 0 leaves the samples out.
+    question. k = 0 leaves the samples out. context: the template of a reader that has one.
     """
+    source = reader if isinstance(reader, Source) else Source.of(reader)
     totals: dict[str, list[float]] = defaultdict(list)
     for start in range(0, len(rows), BATCH):
-        prompts = make_prompts(rows[start : start + BATCH], processor).to(device)
+        prompts = make_prompts(
+            rows[start : start + BATCH], processor, device=device, context=context
+        )
 
         def answer(
-            view: str, group: int, draws: Tensor | None, prompts: Prompts = prompts
+            picture: str, group: int, draws: Tensor | None, prompts: Prompts = prompts
         ) -> Graded:
-            rendering = prompts.renderings[view]
-            answers = generate(
-                policy, rendering, group=group, max_tokens=max_tokens, uniform_BT=draws
+            answers = write(
+                source.seeing(picture),
+                prompts,
+                group=group,
+                max_tokens=max_tokens,
+                uniform_BT=draws,
             )
             return answers, grade(answers, prompts, processor, reward)
 

@@ -107,6 +107,8 @@ def touch(match: Match, scores: Scores) -> None:
         raise UserError(
             f"direction={b} is unknown; choose reverse, forward or a number between 0 and 1"
         )
+    if not match.temperature > 0:
+        raise UserError(f"temperature={match.temperature} must be larger than 0")
     if match.support is not None:
         touch_support(match, scores)
     if match.target.keys() != {"sampled"}:

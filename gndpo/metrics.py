@@ -1,10 +1,14 @@
 """Every metric, defined once, the same for every strategy. A row of `metrics.jsonl` maps these
 names to numbers."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from gndpo.scores import Scores
+from gndpo.rewards import Reward
+from gndpo.rollout import Answers
+from gndpo.scores import STUDENT, Scores
 from gndpo.signal import Signal
 from gndpo.stats import quantile
 
@@ -43,6 +47,7 @@ METRICS = {
     "note/<name>": "mean of a strategy's note over the valid tokens (accepted, clamped, gate, ...)",
     "rollout/length": "mean answer length, tokens",
     "rollout/truncated": "share of answers without an end",
+    "rollout/own": "share of the answers' tokens that the student wrote",
     "rollout/dropped": "prompts of this step dropped as too long",
     "reward/total": "mean reward",
     "reward/accuracy": "share of correct answers, as sampled",
@@ -78,6 +83,19 @@ def signal_metrics(scores: Scores, signal: Signal) -> dict[str, float]:
         for name, x_BT in signal.notes.items()
     }
     return {f"advantage/{name}": float(x) for name, x in numbers.items()} | notes
+
+
+def rollout_metrics(answers: Answers, rewards: Sequence[Reward], dropped: int) -> dict[str, float]:
+    """Length, end and author of the answers, and what they earned."""
+    return {
+        "rollout/length": mean(answers.length_B.tolist()),
+        "rollout/truncated": mean(answers.truncated_B.tolist()),
+        "rollout/own": mean((answers.author_BT == STUDENT)[answers.mask_BT].tolist()),
+        "rollout/dropped": float(dropped),
+        "reward/total": mean([r.total for r in rewards]),
+        "reward/accuracy": mean([r.correct for r in rewards]),
+        "reward/format": mean([r.formatted for r in rewards]),
+    }
 
 
 def summary(x_N: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """The LightningModule: one step, read from top to bottom, is prompts, rollout, scores, strategy,
 loss, gradients, logs."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +12,27 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from gndpo import checkpoints
+from gndpo.clock import Clock
 from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
 from gndpo.evaluation import Grade, grade
 from gndpo.loss import Surrogate
-from gndpo.metrics import mean, score_metrics, signal_metrics
+from gndpo.metrics import rollout_metrics, score_metrics, signal_metrics
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
 from gndpo.rewards import Reward
 from gndpo.rng import uniform
-from gndpo.rollout import Answers, generate
+from gndpo.rollout import Answers
 from gndpo.samples import samples
 from gndpo.schedules import Schedule
-from gndpo.scores import STUDENT, Scores
-from gndpo.scoring import score, sources
+from gndpo.scores import Scores
+from gndpo.scoring import score
 from gndpo.signal import Strategy
+from gndpo.sources import Source
+from gndpo.teachers import Teachers, sources
 from gndpo.update import Batch, UpdateSettings, update
+from gndpo.writers import Desk, Writer
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Settings:
     steps: int
     group: int
     max_tokens: int
+    rendering: str
     max_prompt_tokens: int
     overlong: str
     aggregation: str
@@ -51,38 +55,42 @@ class Settings:
 
 
 class Distillation(LightningModule):
-    """Student and teacher, and the step that teaches the one with the other."""
+    """Student and teachers, and the step in which the one learns from the others."""
 
     def __init__(
         self,
         student: Policy,
-        teacher: Policy,
+        teachers: Teachers,
         processor: Any,
         strategy: Strategy,
         surrogate: Surrogate,
+        writer: Writer,
         reward: Grade,
         make_optimizer: Any,
         settings: Settings,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.student, self.teacher = student, teacher.requires_grad_(False)
-        self.processor, self.strategy, self.surrogate, self.reward = (
-            processor,
+        self.student, self.teachers, self.processor = student, teachers, processor
+        self.strategy, self.surrogate, self.writer, self.reward = (
             strategy,
             surrogate,
+            writer,
             reward,
         )
         self.make_optimizer, self.settings = make_optimizer, settings
         self.reads = dry_run(strategy, student.vocabulary.size)
         self.step = 0
         self.updates = 0
+        self.sources = sources(Source.of(student, settings.rendering), teachers.source)
         self.carry: Mapping[str, Tensor] = {}
         self.continued: Path | None = None
 
     def continue_from(self, checkpoint: Path) -> None:
         """Weights, counters and carry now; the optimizer's state once there is an optimizer."""
         checkpoints.load_weights(checkpoint, self.student.model)
+        if self.teachers.moving is not None:
+            checkpoints.load_weights(checkpoint, self.teachers.moving, "teacher")
         state, self.carry = checkpoints.load_state(checkpoint)
         self.step, self.updates = state["step"], state["updates"]
         self.continued = checkpoint
@@ -122,6 +130,7 @@ class Distillation(LightningModule):
             self.settings.samples_per_step,
         )
         self.step += 1
+        self.teachers.update(self.student, self.step)
         metrics = {
             **gradients,
             "train/lr": lr,
@@ -129,36 +138,50 @@ class Distillation(LightningModule):
             **score_metrics(scores),
             **signal_metrics(scores, signal),
             **diagnosis,
-            **rollout_metrics(prompts, answers, rewards),
+            **rollout_metrics(answers, rewards, prompts.dropped),
             **clock.metrics(int(answers.length_B.sum())),
         }
         return {"metrics": metrics, "samples": shown}
 
     def read(self, rows: Sequence[Row]) -> Prompts:
-        limit, overlong = self.settings.max_prompt_tokens, self.settings.overlong
-        return make_prompts(rows, self.processor, max_tokens=limit, overlong=overlong).to(
-            self.device
+        s = self.settings
+        return make_prompts(
+            rows,
+            self.processor,
+            max_tokens=s.max_prompt_tokens,
+            overlong=s.overlong,
+            device=self.device,
+            context=self.teachers.context,
+            degrade=self.teachers.degrade,
         )
 
     def roll(self, prompts: Prompts) -> Answers:
-        """G answers per prompt, the student in eval mode; draws depend on (seed, step, answer)
+        """G answers per prompt, everyone in eval mode; draws depend on (seed, step, answer)
         alone."""
         s = self.settings
         self.student.eval()
-        draws = uniform(s.seed, "tokens", self.step, range(len(prompts) * s.group), s.max_tokens)
-        uniform_BT = torch.from_numpy(draws).to(self.device)
-        return generate(
-            self.student,
-            prompts.renderings["image"],
+        desk = Desk(
+            prompts=prompts,
+            student=self.sources["student"],
+            teacher=self.sources["teacher"],
+            processor=self.processor,
             group=s.group,
             max_tokens=s.max_tokens,
-            uniform_BT=uniform_BT,
+            draws=self.draws,
+            step=self.step,
+            steps=s.steps,
         )
+        return self.writer(desk)
+
+    def draws(self, stream: str, rows: int, columns: int) -> Tensor:
+        """This step's uniforms of a stream, [rows, columns]."""
+        numbers = uniform(self.settings.seed, stream, self.step, range(rows), columns)
+        return torch.from_numpy(numbers).to(self.device)
 
     def score(self, prompts: Prompts, answers: Answers, rewards: Sequence[Reward]) -> Scores:
         s = self.settings
         views = score(
-            sources(self.student, self.teacher),
+            self.sources,
             prompts,
             answers,
             self.reads,
@@ -166,35 +189,35 @@ class Distillation(LightningModule):
             chunk=s.update.chunk,
         )
         B, T = answers.ids_BT.shape
-        gates = torch.from_numpy(uniform(s.seed, "gates", self.step, range(B), T))
         return Scores(
             ids_BT=answers.ids_BT,
             mask_BT=answers.mask_BT,
             views=views,
-            author_BT=torch.full_like(answers.ids_BT, STUDENT),
+            author_BT=answers.author_BT,
             behaviour_logp_BT=answers.logp_BT,
-            uniform_BT=gates.to(self.device, answers.logp_BT.dtype),
+            uniform_BT=self.draws("gates", B, T).to(answers.logp_BT.dtype),
             group_B=torch.arange(B, device=self.device) // s.group,
             reward_B=torch.tensor([r.total for r in rewards], device=self.device),
             step=self.step,
             steps=s.steps,
             carry=self.carry,
+            eos=self.student.vocabulary.eos,
         )
 
     def diagnose(self, prompts: Prompts, answers: Answers) -> dict[str, float]:
         if not self.on_schedule():
             return {}
+        student, teacher = self.sources["student"], self.sources["teacher"]
         return vocabulary_metrics(
-            self.student, self.teacher, prompts, answers, self.settings.diagnose_prompts
+            student, teacher, prompts, answers, self.settings.diagnose_prompts
         )
 
     def update(self, batch: Batch) -> dict[str, float]:
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        views = sources(self.student, self.teacher)
         self.student.train()
         metrics = update(
-            views,
+            self.sources,
             self.reads.trained,
             batch,
             optimizer,
@@ -217,32 +240,3 @@ class Distillation(LightningModule):
         """Every `diagnose_every` steps, and at the last one."""
         every, last = self.settings.diagnose_every, self.step + 1 == self.settings.steps
         return every > 0 and (self.step % every == 0 or last)
-
-
-def rollout_metrics(
-    prompts: Prompts, answers: Answers, rewards: Sequence[Reward]
-) -> dict[str, float]:
-    return {
-        "rollout/length": mean(answers.length_B.tolist()),
-        "rollout/truncated": mean(answers.truncated_B.tolist()),
-        "rollout/dropped": float(prompts.dropped),
-        "reward/total": mean([r.total for r in rewards]),
-        "reward/accuracy": mean([r.correct for r in rewards]),
-        "reward/format": mean([r.formatted for r in rewards]),
-    }
-
-
-class Clock:
-    """Seconds per phase of a step."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.perf_counter()
-        self.laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[f"time/{name}"], self.last = now - self.last, now
-
-    def metrics(self, tokens: int) -> dict[str, float]:
-        step = time.perf_counter() - self.start
-        return {**self.laps, "time/step": step, "time/tokens_per_s": tokens / step}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from gndpo.build import build, config_folder
 from gndpo.cache import cached, fingerprint
+from gndpo.data.contexts import Context, InContext
 from gndpo.data.module import Rows
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
@@ -37,6 +38,7 @@ MakeRows = Callable[..., Rows]
 """(split, seed, images=...) -> rows."""
 
 CODE = (
+    "data/contexts",
     "data/digits",
     "data/warp",
     "models/digits",
@@ -57,12 +59,14 @@ LONGEST = 24
 @dataclass(frozen=True)
 class Plan:
     """A model and its training. vision, text: fields of InternVLVisionConfig and Qwen3Config.
-    images: how many of the training images it sees; None: all."""
+    images: how many of the training images it sees; None: all. contexts: by name, what some of
+    its questions stand in."""
 
     vision: Mapping[str, Any]
     text: Mapping[str, Any]
     recipe: Recipe
     images: int | None
+    contexts: Mapping[str, Context] = field(default_factory=dict)
 
 
 def pretrained_pair(
@@ -108,7 +112,7 @@ def spawning() -> Iterator[None]:
 
 def train(
     plan: Plan, rows: MakeRows, seed: int, evaluation_rows: int, folder: Path, *, show: bool
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train, save to `folder`, measure. Runs in a process of its own; one of them shows a bar."""
     quiet()
     begin = time.perf_counter()
@@ -117,14 +121,23 @@ def train(
         torch.manual_seed(seed)
         model = build_model(processor.tokenizer, vision=plan.vision, text=plan.text)
     policy = Policy(model, Vocabulary.of(processor, model))
-    fit(policy, processor, rows("train", seed, images=plan.images), plan.recipe, show=show)
+    taught = InContext(rows("train", seed, images=plan.images), [*plan.contexts.values()], seed)
+    fit(policy, processor, taught, plan.recipe, show=show)
     seconds = time.perf_counter() - begin
     model.eval()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     test = rows("test", seed)
-    measured = measure(policy, processor, [test[i] for i in range(evaluation_rows)], seed)
-    return {"parameters": model.num_parameters(), "seconds": round(seconds, 1), **measured}
+    asked = [test[i] for i in range(evaluation_rows)]
+    return {
+        "parameters": model.num_parameters(),
+        "seconds": round(seconds, 1),
+        **measure(policy, processor, asked, seed),
+        "contexts": {
+            name: measure(policy, processor, [context.around(row) for row in asked], seed)
+            for name, context in plan.contexts.items()
+        },
+    }
 
 
 @torch.no_grad()
@@ -168,6 +181,11 @@ def main(cfg: DictConfig) -> None:
             f"{name}: {of['acc_1']:.1%} of unseen images right, {of['acc_k']:.1%} at T = 1, "
             f"{of['blind']:.1%} without image; trained in {of['seconds']:.0f} s: {path}"
         )
+        for context, found in of["contexts"].items():
+            print(
+                f"  in context {context}: {found['eval/acc_1']:.1%} right, "
+                f"{found['eval/acc_k']:.1%} at T = 1, {found['eval/length']:.1f} tokens"
+            )
 
 
 if __name__ == "__main__":

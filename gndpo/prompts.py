@@ -1,15 +1,24 @@
-"""Rows become token ids: every prompt rendered with its image and without it, pixels computed
-once for student and teacher."""
+"""Rows become token ids: a prompt can be rendered with its image, without it, with a coarse or a
+black one, and in a privileged context; each rendering is made when it is first asked for."""
 
-from collections.abc import Mapping, Sequence
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
+
+CPU = torch.device("cpu")
+PRIVILEGED = "privileged_"
+"""Prefix of a rendering's name: the question stands in the teacher's context."""
+PICTURES = ("image", "text", "degraded", "black")
+"""What is seen: the image; nothing (image and placeholder tokens dropped, not blanked); the image
+made coarse; a black one of the same size."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Rendering:
 
     ids_PL: Tensor
     length_P: Tensor
-    vision: Mapping[str, Tensor]
+    vision: dict[str, Tensor]
 
     @property
     def mask_PL(self) -> Tensor:
@@ -34,44 +43,78 @@ class Rendering:
         vision = {name: x.to(device) for name, x in self.vision.items()}
         return Rendering(self.ids_PL.to(device), self.length_P.to(device), vision)
 
-    def select(self, start: int, stop: int) -> "Rendering":
-        """Prompts start..stop-1; every prompt has the same number of image patches."""
+    def select(self, which: slice | Tensor) -> "Rendering":
+        """Some of the prompts; every prompt has the same number of image patches."""
         P = len(self.length_P)
         vision = {
-            name: x[start * len(x) // P : stop * len(x) // P] for name, x in self.vision.items()
+            name: x.reshape(P, len(x) // P, *x.shape[1:])[which].flatten(0, 1)
+            for name, x in self.vision.items()
         }
-        return Rendering(self.ids_PL[start:stop], self.length_P[start:stop], vision)
+        return Rendering(self.ids_PL[which], self.length_P[which], vision)
+
+
+class Renderings(dict[str, Rendering]):
+    """Renderings by name, each made when it is first read. context: the template of the
+    privileged ones; degrade: a coarse image's side, as a share of the image's."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        processor: Any,
+        device: torch.device,
+        context: str | None,
+        degrade: float,
+    ) -> None:
+        self.rows, self.processor, self.device = rows, processor, device
+        self.context, self.degrade = context, degrade
+
+    def __missing__(self, name: str) -> Rendering:
+        template = self.context if name.startswith(PRIVILEGED) else None
+        picture = name.removeprefix(PRIVILEGED)
+        texts = [
+            chat_text(row, self.processor, image=picture != "text", template=template)
+            for row in self.rows
+        ]
+        if picture == "text":
+            rendering = text_rendering(texts, self.processor)
+        else:
+            images = [drawn(x, picture, self.degrade) for row in self.rows for x in row["images"]]
+            rendering = image_rendering(texts, images, self.processor)
+        self[name] = rendering.to(self.device)
+        return self[name]
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The P prompts of a step. renderings: "image" as asked, "text" with image and placeholder
-    tokens dropped."""
+    """The P prompts of a step. texts: as asked, image placeholders included. dropped: rows that
+    were too long."""
 
     rows: Sequence[Row]
     texts: Sequence[str]
-    renderings: Mapping[str, Rendering]
+    renderings: dict[str, Rendering]
     dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def to(self, device: torch.device) -> "Prompts":
-        moved = {name: rendering.to(device) for name, rendering in self.renderings.items()}
-        return Prompts(self.rows, self.texts, moved, self.dropped)
-
 
 def make_prompts(
-    rows: Sequence[Row], processor: Any, *, max_tokens: int = 2**31, overlong: str = "refuse"
+    rows: Sequence[Row],
+    processor: Any,
+    *,
+    max_tokens: int = 2**31,
+    overlong: str = "refuse",
+    device: torch.device = CPU,
+    context: str | None = None,
+    degrade: float = 0.1,
 ) -> Prompts:
-    """Render rows; those longer than `max_tokens` with their image are dropped and counted, or
-    refused."""
-    texts = [chat_text(row, processor, image=True) for row in rows]
-    image = image_rendering(rows, texts, processor)
-    keep = (image.length_P <= max_tokens).tolist()
+    """Rows ready to be rendered; those longer than `max_tokens` with their image are dropped and
+    counted, or refused."""
+    renderings = Renderings(rows, processor, device, context, degrade)
+    keep = (renderings["image"].length_P <= max_tokens).tolist()
     if not all(keep):
-        worst = int(image.length_P.argmax())
-        length = int(image.length_P[worst])
+        worst = int(renderings["image"].length_P.argmax())
+        length = int(renderings["image"].length_P[worst])
         found = f"a prompt has {length} tokens, more than data.max_prompt_tokens={max_tokens}"
         if overlong == "refuse":
             problem = rows[worst]["problem"][:60]
@@ -79,26 +122,73 @@ def make_prompts(
         kept = [row for row, fits in zip(rows, keep, strict=True) if fits]
         if not kept:
             raise UserError(f"every prompt of this step is too long: {found}; raise the limit")
-        short = make_prompts(kept, processor)
+        short = make_prompts(kept, processor, device=device, context=context, degrade=degrade)
         return Prompts(short.rows, short.texts, short.renderings, dropped=len(rows) - len(kept))
-    bare = [chat_text(row, processor, image=False) for row in rows]
-    return Prompts(rows, texts, {"image": image, "text": text_rendering(bare, processor)})
+    texts = [chat_text(row, processor, image=True) for row in rows]
+    return Prompts(rows, texts, renderings)
 
 
-def chat_text(row: Row, processor: Any, *, image: bool) -> str:
-    """The prompt through the processor's chat template, one user turn, generation prompt added."""
+def chat_text(row: Row, processor: Any, *, image: bool, template: str | None = None) -> str:
+    """The prompt through the processor's chat template, one user turn, generation prompt added.
+    template: the question's context, with the row's columns in braces."""
     images = [{"type": "image"} for _ in row["images"]] if image else []
-    content = [*images, {"type": "text", "text": row["problem"]}]
-    text = processor.apply_chat_template(
+    text = row["problem"] if template is None else filled(template, row)
+    content = [*images, {"type": "text", "text": text}]
+    chat = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    return str(text)
+    return str(chat)
 
 
-def image_rendering(rows: Sequence[Row], texts: Sequence[str], processor: Any) -> Rendering:
-    images = [image for row in rows for image in row["images"]]
+def filled(template: str, row: Row) -> str:
+    """The template with a row's columns in place of their names."""
+    columns = columns_of(row)
+    try:
+        wanted = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise UserError(
+            f"the template {template!r} cannot be read ({error}); write braces that are not a "
+            "column's twice"
+        ) from error
+    for name in sorted(wanted - columns.keys()):
+        raise UserError(
+            f"the template {template!r} names the column '{name}', the data has "
+            f"{', '.join(sorted(columns))}"
+        )
+    return template.format(**columns)
+
+
+def columns_of(row: Row) -> dict[str, str]:
+    """Everything that a template, or the choice of a teacher, may name."""
+    plain = {
+        "problem": row["problem"],
+        "answer": row["answer"],
+        "solution": row["solution"],
+        "kind": row["kind"],
+    }
+    return plain | row["fields"]
+
+
+def drawn(image: Image.Image, picture: str, degrade: float) -> Image.Image:
+    """The image as it is, coarse (bilinear down, nearest up: the same size), or black."""
+    if picture == "black":
+        return Image.new("RGB", image.size)
+    if picture == "degraded":
+        small = [max(1, round(side * degrade)) for side in image.size]
+        coarse = image.resize((small[0], small[1]), Image.Resampling.BILINEAR)
+        return coarse.resize(image.size, Image.Resampling.NEAREST)
+    return image
+
+
+def image_rendering(
+    texts: Sequence[str], images: Sequence[Image.Image], processor: Any
+) -> Rendering:
     batch = processor(
-        text=list(texts), images=images, padding=True, padding_side="left", return_tensors="pt"
+        text=list(texts),
+        images=list(images),
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
     )
     text_keys = {"input_ids", "attention_mask"}
     vision = {name: x for name, x in batch.items() if name not in text_keys}

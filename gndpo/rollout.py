@@ -1,5 +1,5 @@
-"""The student answers: G answers per prompt, tokens drawn by inverse CDF from counter-based
-uniforms."""
+"""Answers are written token by token: drawn by inverse CDF from counter-based uniforms, or copied
+from a script that another author wrote."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,20 @@ from torch import Tensor
 
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
+from gndpo.scores import STUDENT
 
 
 @dataclass(frozen=True)
 class Answers:
     """B answers, right-padded to T. ids_BT ends with its EOS, which counts; truncated_B: no EOS
     within the limit. logp_BT: log-probability, in nats, under the policy that sampled (the
-    behaviour policy), 0 at padding."""
+    behaviour policy), 0 at padding. author_BT: who wrote a token (scores.STUDENT, ...)."""
 
     ids_BT: Tensor
     length_B: Tensor
     logp_BT: Tensor
     truncated_B: Tensor
+    author_BT: Tensor
 
     @property
     def mask_BT(self) -> Tensor:
@@ -27,34 +29,112 @@ class Answers:
         return torch.arange(T, device=self.ids_BT.device) < self.length_B[:, None]
 
 
+@dataclass(frozen=True)
+class Script:
+    """How answers begin: the first length_B tokens of ids_BT, and their log-probabilities under
+    their author."""
+
+    ids_BT: Tensor
+    length_B: Tensor
+    logp_BT: Tensor
+    author: int
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A second policy that is blended in: at every token as much as keeps KL(blend || policy)
+    within `budget` nats (trust-region behaviour blending, arXiv 2605.31159)."""
+
+    policy: Policy
+    rendering: Rendering
+    budget: float
+
+
 @torch.no_grad()
 def generate(
-    policy: Policy, rendering: Rendering, *, group: int, max_tokens: int, uniform_BT: Tensor | None
+    policy: Policy,
+    rendering: Rendering,
+    *,
+    group: int,
+    max_tokens: int,
+    uniform_BT: Tensor | None,
+    script: Script | None = None,
+    guide: Guide | None = None,
 ) -> Answers:
     """Answer each prompt `group` times. `uniform_BT` [B, max_tokens] draws the tokens; None is
     greedy.
 
     Stops early when every answer has ended, so T is the length of the longest one.
     """
-    prefix = policy.encode(rendering).repeat(group)
-    hidden_BH = prefix.last_BH
-    eos = torch.tensor(policy.vocabulary.eos, device=hidden_BH.device)
-    alive_B = torch.ones(len(hidden_BH), dtype=torch.bool, device=hidden_BH.device)
+    readers = [(policy, rendering), *([(guide.policy, guide.rendering)] if guide else [])]
+    prefixes = [reader.encode(prompts).repeat(group) for reader, prompts in readers]
+    hidden = [prefix.last_BH for prefix in prefixes]
+    eos = torch.tensor(policy.vocabulary.eos, device=hidden[0].device)
+    alive_B = torch.ones(len(hidden[0]), dtype=torch.bool, device=hidden[0].device)
     length_B = torch.zeros_like(alive_B, dtype=torch.long)
     ids: list[Tensor] = []
     logps: list[Tensor] = []
     for t in range(max_tokens):
-        logp_BV = policy.head.log_probs(hidden_BH)
+        logp_BV = policy.head.log_probs(hidden[0])
+        if guide:
+            logp_BV = blend(logp_BV, guide.policy.head.log_probs(hidden[1]), guide.budget)
         id_B = logp_BV.argmax(-1) if uniform_BT is None else inverse_cdf(logp_BV, uniform_BT[:, t])
         logp_B = logp_BV.gather(-1, id_B[:, None])[:, 0]
+        if script:
+            id_B, logp_B = prompted(script, t, id_B, logp_B)
         ids.append(id_B.where(alive_B, torch.full_like(id_B, policy.vocabulary.pad)))
         logps.append(logp_B.where(alive_B, torch.zeros_like(logp_B)))
         length_B += alive_B
         alive_B = alive_B & ~torch.isin(id_B, eos)
         if not alive_B.any() or t + 1 == max_tokens:
             break
-        hidden_BH = policy.advance(prefix, ids[-1][:, None], written=t)[:, 0]
-    return Answers(torch.stack(ids, 1), length_B, torch.stack(logps, 1), alive_B)
+        hidden = [
+            reader.advance(prefix, ids[-1][:, None], written=t)[:, 0]
+            for (reader, _), prefix in zip(readers, prefixes, strict=True)
+        ]
+    ids_BT = torch.stack(ids, 1)
+    return Answers(ids_BT, length_B, torch.stack(logps, 1), alive_B, authors(ids_BT, script))
+
+
+def prompted(script: Script, t: int, id_B: Tensor, logp_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The script's token and its log-probability where the script is not over yet."""
+    if t >= script.ids_BT.shape[1]:
+        return id_B, logp_B
+    scripted_B = t < script.length_B
+    logp_B = script.logp_BT[:, t].to(logp_B.dtype).where(scripted_B, logp_B)
+    return script.ids_BT[:, t].where(scripted_B, id_B), logp_B
+
+
+def authors(ids_BT: Tensor, script: Script | None) -> Tensor:
+    """Who wrote a token, [B, T]."""
+    author_BT = torch.full_like(ids_BT, STUDENT)
+    if script is None:
+        return author_BT
+    t_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    return author_BT.masked_fill(t_T < script.length_B[:, None], script.author)
+
+
+def blend(logp_BV: Tensor, guide_BV: Tensor, budget: float, halvings: int = 30) -> Tensor:
+    """log mu, mu proportional to p^(1-beta) q^beta with the largest beta in [0, 1] for which
+    KL(mu || p) <= budget, nats; by bisection, since that KL grows with beta."""
+    low_B1 = torch.zeros_like(logp_BV[:, :1])
+    high_B1 = torch.ones_like(low_B1)
+    fits_B1 = divergence_of(blended(logp_BV, guide_BV, high_B1), logp_BV) <= budget
+    for _ in range(halvings):
+        middle_B1 = (low_B1 + high_B1) / 2
+        small_B1 = divergence_of(blended(logp_BV, guide_BV, middle_B1), logp_BV) <= budget
+        low_B1 = middle_B1.where(small_B1, low_B1)
+        high_B1 = high_B1.where(small_B1, middle_B1)
+    return blended(logp_BV, guide_BV, torch.ones_like(low_B1).where(fits_B1, low_B1))
+
+
+def blended(logp_BV: Tensor, guide_BV: Tensor, beta_B1: Tensor) -> Tensor:
+    return torch.lerp(logp_BV, guide_BV, beta_B1).log_softmax(-1)
+
+
+def divergence_of(logm_BV: Tensor, logp_BV: Tensor) -> Tensor:
+    """KL(mu || p), nats, [B, 1]."""
+    return (logm_BV.exp() * (logm_BV - logp_BV)).sum(-1, keepdim=True)
 
 
 def inverse_cdf(logp_BV: Tensor, uniform_B: Tensor) -> Tensor:

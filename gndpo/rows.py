@@ -1,6 +1,8 @@
 """Whole distributions at the valid tokens of a batch, a chunk at a time: [B, T, V] never exists."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -18,12 +20,17 @@ class LogProbs(Protocol):
 
     def log_probs(self, hidden_NH: Tensor) -> Tensor: ...
 
+    def frozen(self) -> "LogProbs": ...
+
 
 class DenseHead:
     """The head of logits that are already there; float32 or better, as every head."""
 
     def log_probs(self, hidden_NH: Tensor) -> Tensor:
         return hidden_NH.to(torch.promote_types(hidden_NH.dtype, torch.float32)).log_softmax(-1)
+
+    def frozen(self) -> "DenseHead":
+        return self
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,70 @@ class Rows:
 
     def chunks(self) -> list[slice]:
         return [slice(i, i + self.chunk) for i in range(0, len(self.hidden_NH), self.chunk)]
+
+
+@dataclass(frozen=True)
+class Patchwork:
+    """The distributions of several models side by side: the rows of parts[i] are the tokens
+    places[i] of all N."""
+
+    parts: tuple[Rows, ...]
+    places: tuple[Tensor, ...]
+    chunk: int = 4096
+
+    @cached_property
+    def size(self) -> int:
+        return sum(map(len, self.places))
+
+    @cached_property
+    def owner_N(self) -> Tensor:
+        owner_N = torch.zeros(self.size, dtype=torch.long, device=self.places[0].device)
+        for i, place in enumerate(self.places):
+            owner_N[place] = i
+        return owner_N
+
+    @cached_property
+    def row_N(self) -> Tensor:
+        """Which row of its part a token is."""
+        row_N = torch.zeros_like(self.owner_N)
+        for place in self.places:
+            row_N[place] = torch.arange(len(place), device=place.device)
+        return row_N
+
+    def log_probs(self, index: slice | Tensor = slice(None)) -> Tensor:
+        owner_n, row_n = self.owner_N[index], self.row_N[index]
+        found = [
+            (owner_n == i, part.log_probs(row_n[owner_n == i]))
+            for i, part in enumerate(self.parts)
+            if (owner_n == i).any()
+        ]
+        logp_nV = found[0][1].new_zeros(len(owner_n), found[0][1].shape[-1])
+        for mine_n, logp_mV in found:
+            logp_nV[mine_n] = logp_mV
+        return logp_nV
+
+    def chunks(self) -> list[slice]:
+        return [slice(i, i + self.chunk) for i in range(0, self.size, self.chunk)]
+
+
+Distributions = Rows | Patchwork
+
+
+def joined(blocks: Sequence[Distributions], chunk: int) -> Distributions:
+    """Blocks of tokens, one below the other."""
+    heads = {id(block.head) for block in blocks if isinstance(block, Rows)}
+    if len(heads) == 1 and all(isinstance(block, Rows) for block in blocks):
+        rows = [block for block in blocks if isinstance(block, Rows)]
+        return Rows(torch.cat([block.hidden_NH for block in rows]), rows[0].head, chunk)
+    parts: list[Rows] = []
+    places: list[Tensor] = []
+    start = 0
+    for block in blocks:
+        assert isinstance(block, Patchwork)
+        parts += block.parts
+        places += [place + start for place in block.places]
+        start += block.size
+    return Patchwork(tuple(parts), tuple(places), chunk)
 
 
 def likeliest(logp_NV: Tensor, k: int) -> tuple[Tensor, Tensor]:

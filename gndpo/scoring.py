@@ -2,34 +2,17 @@
 kept."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gndpo.policy import Policy
 from gndpo.prompts import Prompts
 from gndpo.reads import Reads
 from gndpo.rollout import Answers
-from gndpo.rows import Rows
+from gndpo.rows import Distributions, Rows, joined
+from gndpo.sources import Source, read
 from gndpo.views import Request, View, make_views
-
-
-@dataclass(frozen=True)
-class Source:
-    """A view's ingredients: weights and prompt rendering."""
-
-    policy: Policy
-    rendering: str
-
-
-def sources(student: Policy, teacher: Policy) -> dict[str, Source]:
-    return {
-        "student": Source(student, "image"),
-        "teacher": Source(teacher, "image"),
-        "student_text": Source(student, "text"),
-        "teacher_text": Source(teacher, "text"),
-    }
 
 
 def spans(start: int, stop: int, size: int | None) -> Iterator[tuple[int, int]]:
@@ -53,28 +36,32 @@ def score(
     forward; chunk: rows per head."""
     G = len(answers.ids_BT) // len(prompts)
     known: dict[str, list[View]] = {name: [] for name in reads.requests}
-    kept: dict[str, list[Tensor]] = {name: [] for name in reads.whole}
+    kept: dict[str, list[Distributions]] = {name: [] for name in reads.whole}
     for start, stop in spans(0, len(prompts), micro):
         ids_bT, mask_bT = (x[start * G : stop * G] for x in (answers.ids_BT, answers.mask_BT))
-        rows = {}
-        for name in reads.requests:
-            rendering = prompts.renderings[views[name].rendering].select(start, stop)
-            hidden_bTH = views[name].policy.hidden(rendering, ids_bT)
-            rows[name] = Rows(hidden_bTH[mask_bT], views[name].policy.head, chunk)
+        rows = {
+            name: read(views[name], prompts, start, stop, answers, chunk) for name in reads.requests
+        }
         for name, view in make_views(ids_bT, mask_bT, rows).items():
             for request in reads.requests[name]:
                 view.read(request)
             known[name].append(view)
         for name in reads.whole:
-            kept[name].append(rows[name].hidden_NH)
-    whole = {
-        name: Rows(torch.cat(kept[name]), views[name].policy.head.frozen(), chunk)
-        for name in reads.whole
-    }
+            kept[name].append(rows[name])
     return {
-        name: View(name, answers.ids_BT, answers.mask_BT, whole.get(name), merge(parts))
+        name: View(
+            name, answers.ids_BT, answers.mask_BT, whole(kept.get(name), chunk), merge(parts)
+        )
         for name, parts in known.items()
     }
+
+
+def whole(blocks: Sequence[Distributions] | None, chunk: int) -> Distributions | None:
+    """The kept distributions, under the head as it is now."""
+    if blocks is None:
+        return None
+    rows = joined(blocks, chunk)
+    return replace(rows, head=rows.head.frozen()) if isinstance(rows, Rows) else rows
 
 
 def merge(parts: Sequence[View]) -> dict[Request, Tensor]:

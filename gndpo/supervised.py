@@ -59,8 +59,8 @@ def make_lesson(processor: Any, rows: Sequence[Row], with_image: int) -> Lesson:
     prompts = make_prompts(rows, processor)
     solutions = [row["solution"] + processor.tokenizer.eos_token for row in rows]
     ids = [torch.tensor(row) for row in processor.tokenizer(solutions)["input_ids"]]
-    image = prompts.renderings["image"].select(0, with_image)
-    text = prompts.renderings["text"].select(with_image, len(rows))
+    image = prompts.renderings["image"].select(slice(0, with_image))
+    text = prompts.renderings["text"].select(slice(with_image, len(rows)))
     return Lesson(image, ids[:with_image], text, ids[with_image:])
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gndpo.build import config_folder
 from gndpo.errors import UserError
 from gndpo.runfolder import RunFolder
 
@@ -24,6 +26,23 @@ not."""
 
 RUNNING: "list[Follower]" = []
 """The sweep that this process launched, if it did."""
+
+
+FOLDER_GLOB = re.compile(r"([^=]+)=glob\(((?:[\w-]+/)+)\*\)")
+
+
+def expand_folders(arguments: Sequence[str]) -> list[str]:
+    """experiment=glob(methods/*) as the list of the options in that folder of the group: Hydra's
+    own glob sees the group's first level only."""
+    expanded = []
+    for argument in arguments:
+        found = FOLDER_GLOB.fullmatch(argument)
+        if found:
+            group, folder = found.groups()
+            files = sorted(Path(config_folder(), group, folder).glob("*.yaml"))
+            argument = f"{group}={','.join(f'{folder}{file.stem}' for file in files)}"
+        expanded.append(argument)
+    return expanded
 
 
 class Sweep(Callback):

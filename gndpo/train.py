@@ -16,11 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from gndpo import checkpoints, sweeps
 from gndpo.build import build, build_advantage, build_settings, config_folder, resolve
 from gndpo.callbacks import Checkpoints, Evaluation, RunLog
-from gndpo.checks import check_pair, check_values
+from gndpo.checks import check_values
 from gndpo.errors import UserError
-from gndpo.models.load import load_model, load_processor
 from gndpo.module import Distillation, Settings
-from gndpo.policy import Policy, Vocabulary
+from gndpo.policies import load_policies
 from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder, config_hash, environment
 from gndpo.schedules import Schedule
@@ -98,18 +97,13 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
     parts = (
         build_advantage(cfg.advantage),
         build(cfg.surrogate.loss, "surrogate.loss"),
+        build(cfg.rollout.writer, "rollout.writer"),
         build(cfg.reward, "reward"),
         build(cfg.optimizer, "optimizer"),
         module_settings(cfg),
     )
-    dtype = getattr(torch, str(cfg.model.dtype))
-    pair = build(cfg.model.pair, "model.pair")
-    processor = load_processor(pair.student)
-    check_pair(processor, load_processor(pair.teacher))
-    models = load_model(pair.student, dtype), load_model(pair.teacher, dtype)
-    vocabulary = Vocabulary.of(processor, models[0])  # one for both: they forbid the same ids
-    student, teacher = (Policy(model, vocabulary, cfg.rollout.temperature) for model in models)
-    module = Distillation(student, teacher, processor, *parts)
+    student, teachers, processor = load_policies(cfg)
+    module = Distillation(student, teachers, processor, *parts)
     data: Any = build(cfg.data, "data")
     start = restore(folder, module)
     data.start_step = start
@@ -157,6 +151,7 @@ def module_settings(cfg: DictConfig) -> Settings:
         steps=cfg.steps,
         group=cfg.rollout.group,
         max_tokens=cfg.rollout.max_tokens,
+        rendering=cfg.rollout.rendering,
         max_prompt_tokens=cfg.data.max_prompt_tokens,
         overlong=cfg.data.overlong,
         aggregation=cfg.surrogate.aggregation,
@@ -185,6 +180,7 @@ def close_loggers() -> None:
 
 def main() -> None:
     """The console script."""
+    sys.argv[1:] = sweeps.expand_folders(sys.argv[1:])
     try:
         app()
     finally:

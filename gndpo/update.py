@@ -16,8 +16,9 @@ from gndpo.metrics import mean
 from gndpo.prompts import Prompts
 from gndpo.rows import Rows
 from gndpo.scores import STUDENT, Scores
-from gndpo.scoring import Source, spans
+from gndpo.scoring import spans
 from gndpo.signal import Signal
+from gndpo.sources import Source
 from gndpo.surrogates import token_weights
 
 Optimizer = torch.optim.Optimizer | LightningOptimizer
@@ -123,7 +124,7 @@ def current_rows(
     ids_bT, mask_bT = (x[start * G : stop * G] for x in (batch.scores.ids_BT, batch.scores.mask_BT))
     rows = {}
     for name, source in sources.items():
-        rendering = batch.prompts.renderings[source.rendering].select(start, stop)
+        rendering = batch.prompts.renderings[source.rendering].select(slice(start, stop))
         rows[name] = Rows(
             source.policy.hidden(rendering, ids_bT)[mask_bT], source.policy.head, chunk
         )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gndpo.rows import Rows, likeliest, scatter
+from gndpo.rows import Distributions, likeliest, scatter
 
 VIEWS = (
     "student",
@@ -38,7 +38,7 @@ class View:
         name: str,
         ids_BT: Tensor,
         mask_BT: Tensor,
-        rows: Rows | None,
+        rows: Distributions | None,
         known: Mapping[Request, Tensor] | None = None,
         others: Mapping[str, "View"] | None = None,
     ) -> None:
@@ -49,7 +49,7 @@ class View:
         self.whole = False
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> Distributions:
         """The whole distributions; reading them keeps them in memory for the update."""
         self.whole = True
         if self._rows is None:
@@ -118,7 +118,9 @@ class View:
                 raise KeyError(request)
 
 
-def make_views(ids_BT: Tensor, mask_BT: Tensor, rows: Mapping[str, Rows]) -> dict[str, View]:
+def make_views(
+    ids_BT: Tensor, mask_BT: Tensor, rows: Mapping[str, Distributions]
+) -> dict[str, View]:
     """Views over whole distributions, each able to see the others (for KL and top-k supports)."""
     views: dict[str, View] = {}
     for name, whole in rows.items():

@@ -2,7 +2,7 @@
 vision-language model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -187,7 +187,13 @@ def renderings() -> dict[str, Rendering]:
     words = [torch.randint(4, 40, (n,), generator=generator).tolist() for n in (3, 6, 4)]
     pixels = torch.randn(3, 3, 32, 32, generator=generator, dtype=torch.double)
     image = left_padded([[w[0], *[IMAGE] * 16, *w[1:]] for w in words], {"pixel_values": pixels})
-    return {"image": image, "text": left_padded(words, {})}
+    coarse = pixels.mean((-1, -2), keepdim=True).expand_as(pixels)
+    return {
+        "image": image,
+        "text": left_padded(words, {}),
+        "degraded": replace(image, vision={"pixel_values": coarse}),
+        "black": replace(image, vision={"pixel_values": torch.zeros_like(pixels)}),
+    }
 
 
 def left_padded(prompts: list[list[int]], vision: Mapping[str, Tensor]) -> Rendering:

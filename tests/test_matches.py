@@ -1,5 +1,5 @@
-"""Matches: every combination of direction, support and renormalization has the gradient that
-enumeration gives."""
+"""Matches: every combination of direction, support, renormalization and temperature has the value
+and the gradient that enumeration gives."""
 
 import itertools
 import math
@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
+from gndpo.errors import UserError
+from gndpo.reads import dry_run
 from gndpo.signal import Match, Signal
 
 STUDENT = tensor([[[1.0, 0.5, 0.0, -0.5, -1.0]]], dtype=torch.double)
@@ -69,6 +71,17 @@ def exact_gradient(p, q, direction):
     return inner
 
 
+def exact_value(p, q, direction):
+    """The divergence's sum over the ids of the support."""
+    if direction == "reverse":
+        return (p * (p / q).log()).sum()
+    if direction == "forward":
+        return (q * (q / p).log()).sum()
+    b = direction
+    m = b * q + (1 - b) * p
+    return (b * q * (q / m).log() + (1 - b) * p * (p / m).log()).sum()
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("support", SUPPORTS)
 @pytest.mark.parametrize("renormalize", RENORMALIZE)
@@ -91,6 +104,93 @@ def test_gradient_is_the_exact_one(outcome, dense, direction, support, renormali
         normalizer_V = p if support is not None and renormalize[1] else prob["student"]
         expected_V = inner_V - inner_V.sum() * normalizer_V
         close(done.gradients["student"][b, t], expected_V / 2, 1e-12)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("support", [None, ("teacher", 0.2), ("student", 0.05)])
+@pytest.mark.parametrize("renormalize", RENORMALIZE)
+@pytest.mark.parametrize("tau", [1.0, 2.0, 0.5])
+def test_plausible_ids_and_temperature(outcome, dense, direction, support, renormalize, tau):
+    """tau^2 D(p^(1/tau) || q^(1/tau)) over the ids at least b times as likely as the likeliest;
+    p's logits are divided by tau, so its gradient is tau times that of D on them."""
+    views = dense(seed=6, B=3, T=3, V=6, scale=1.5)
+    options = {"direction": direction, "support": support, "renormalize": renormalize}
+    match = pull({"teacher": 1.0}, temperature=tau, **options)
+    done = outcome(match, views.logits, aggregation="sequence_mean_token_sum", **views.batch)
+    value, sizes = 0.0, set()
+    for b, t in views.batch["mask"].nonzero().tolist():
+        whole_V, q = (
+            (views.logits[view][b, t] / tau).softmax(-1) for view in ("student", "teacher")
+        )
+        inside = torch.ones(6, dtype=torch.bool)
+        if support is not None:
+            likely_V = views.logits[support[0]][b, t].softmax(-1)
+            inside = likely_V >= support[1] * likely_V.max()
+        sizes.add(int(inside.sum()))
+        p, q = whole_V * inside, q * inside
+        q = q / q.sum() if renormalize[0] else q
+        p = p / p.sum() if renormalize[1] else p
+        value += tau**2 * exact_value(p[inside], q[inside], direction) / 3
+        inner_V = exact_gradient(p, q, direction)
+        expected_V = tau * (inner_V - inner_V.sum() * (p if renormalize[1] else whole_V))
+        close(done.gradients["student"][b, t], expected_V / 3, 1e-12)
+    assert done.value == pytest.approx(float(value), abs=1e-12)
+    assert len(sizes) > 1 or support is None  # the support follows the distribution
+
+
+def test_golden_temperature_2(outcome):
+    """p = (1/2, 1/2), q = (0.8, 0.2): at temperature 2 q is (2/3, 1/3), and 4 KL(q || p) = 4 (log 2
+    + 2/3 log 2/3 + 1/3 log 1/3)."""
+    logits = {"student": tensor([[[0.0, 0.0]]]), "teacher": tensor([[[0.8, 0.2]]]).log()}
+    logits = {view: x.double() for view, x in logits.items()}
+    done = outcome(pull({"teacher": 1.0}, direction="forward", temperature=2.0), logits, **ONE)
+    assert done.value == pytest.approx(0.2265320, abs=1e-6)
+    close(done.gradients["student"][0, 0], [-1 / 3, 1 / 3])  # 2 (p - q)
+
+
+@pytest.mark.parametrize("tau", [1.0, 2.0])
+@pytest.mark.parametrize("support", [None, ("teacher", 0.05)])
+def test_plain_ids_keep_the_first_view(outcome, dense, tau, support):
+    """q^2 / q_black, but q itself at the plain ids, all normalized together."""
+    views = dense(seed=7, V=6, scale=1.0)
+    contrast = {"teacher": 2.0, "teacher_black": -1.0}
+    options = {"direction": "forward", "temperature": tau, "support": support}
+    done = outcome(pull(contrast, plain_ids=(1, 3), **options), views.logits, **views.batch)
+    logq = {view: views.logits[view].log_softmax(-1) for view in contrast}
+    target = 2 * logq["teacher"] - logq["teacher_black"]
+    target[..., [1, 3]] = logq["teacher"][..., [1, 3]]
+    if support is not None:
+        likely = logq["teacher"] >= logq["teacher"].max(-1, keepdim=True).values + math.log(0.05)
+        assert not likely[views.batch["mask"]].all()
+        target = target.masked_fill(~likely, -math.inf)
+    p, q = (views.logits["student"] / tau).softmax(-1), (target / tau).softmax(-1)
+    mask_BT = views.batch["mask"].double()
+    weight_BT1 = (mask_BT / mask_BT.sum(-1, keepdim=True) / 6)[..., None]
+    close(done.gradients["student"], tau * (p - q) * weight_BT1, 1e-12)
+    everywhere = outcome(pull(contrast, **options), views.logits, **views.batch)
+    assert abs(everywhere.value - done.value) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"support": ("teacher", 3), "temperature": 2.0}, "need the whole vocabulary, not the 3"),
+        ({"support": ("teacher", 3), "plain_ids": (1,)}, "need the whole vocabulary, not the 3"),
+        ({"support": ("teacher", 0.0)}, "support=0.0 is unknown; choose a whole number or one in"),
+        ({"support": ("teacher", 1.0)}, "support=1.0 is unknown"),
+        ({"support": ("teacher", 0)}, "k=0 likeliest ids are asked for; choose 1 to 40"),
+        ({"temperature": 0.0}, "temperature=0.0 must be larger than 0"),
+        ({"temperature": -1.0}, "temperature=-1.0 must be larger than 0"),
+    ],
+)
+def test_what_a_match_cannot_do_is_refused_at_start_up(options, message):
+    with pytest.raises(UserError, match=message):
+        dry_run(pull({"teacher": 1.0}, **options), 40)
+
+
+def test_plausible_ids_need_the_whole_distribution_of_their_view():
+    reads = dry_run(pull({"teacher_text": 1.0}, support=("teacher", 0.1), plain_ids=(0,)), 40)
+    assert reads.whole == {"teacher", "teacher_text"}
 
 
 def test_golden_student_top_2_reverse_kl(outcome):
@@ -199,11 +299,12 @@ def test_chunked_equals_dense(outcome, dense, chunk, seed, dtype):
     logits = {view: x.to(getattr(torch, dtype)) for view, x in views.logits.items()}
 
     def strategy(scores):
-        match = Match("m", scores.mask_BT.double(), {"teacher": 1.0, "student_text": 0.5}, 0.3)
-        top = Match(
-            "k", scores.mask_BT.double(), {"teacher": 1.0}, "forward", support=("teacher", 3)
-        )
-        return Signal(scores.teacher.logp_BT - scores.student.logp_BT, (match, top))
+        weight_BT, target = scores.mask_BT.double(), {"teacher": 1.0, "student_text": 0.5}
+        whole = Match("m", weight_BT, target, 0.3)
+        top = Match("k", weight_BT, {"teacher": 1.0}, "forward", support=("teacher", 3))
+        plausible = {"support": ("teacher", 0.1), "temperature": 2.0, "plain_ids": (0, 5)}
+        likely = Match("p", weight_BT, target, **plausible)
+        return Signal(scores.teacher.logp_BT - scores.student.logp_BT, (whole, top, likely))
 
     whole = outcome(strategy, logits, **views.batch)
     parts = outcome(strategy, logits, chunk=chunk, **views.batch)

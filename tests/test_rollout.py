@@ -116,7 +116,7 @@ def test_answers_do_not_depend_on_the_batch(student, renderings, draws, answers)
     """A prompt alone, with its rows' draws, gets the answers that it gets in the batch."""
     alone = generate(
         student,
-        renderings["image"].select(1, 2),
+        renderings["image"].select(slice(1, 2)),
         group=G,
         max_tokens=LIMIT,
         uniform_BT=draws[G : 2 * G],

@@ -13,11 +13,19 @@ from gndpo.rng import uniform
 from gndpo.rollout import generate
 from gndpo.rows import Rows
 from gndpo.scores import Scores
-from gndpo.scoring import score, sources, spans
+from gndpo.scoring import score, spans
+from gndpo.sources import Source
 from gndpo.surrogates import reinforce, token_weights
+from gndpo.teachers import sources
 from gndpo.views import VIEWS, make_views
 
 G = 3
+
+
+def views_of(student, teacher):
+    return sources(Source.of(student), Source.of(teacher))
+
+
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / "advantage").glob("*.yaml"))
 
 
@@ -37,7 +45,7 @@ def dense_views(student, teacher, renderings, answers):
     """Reference: every view with its whole distributions, from one forward each."""
     mask_BT = answers.mask_BT
     rows = {}
-    for name, source in sources(student, teacher).items():
+    for name, source in views_of(student, teacher).items():
         hidden_BTH = source.policy.hidden(renderings[source.rendering], answers.ids_BT).detach()
         rows[name] = Rows(hidden_BTH[mask_BT], source.policy.head)
     return make_views(answers.ids_BT, mask_BT, rows)
@@ -64,7 +72,7 @@ def test_microbatches_and_chunks_give_what_one_forward_gives(
 ):
     strategy = make_strategy(name)
     reads = dry_run(strategy, 42)
-    views = score(sources(student, teacher), prompts, answers, reads, micro=micro, chunk=chunk)
+    views = score(views_of(student, teacher), prompts, answers, reads, micro=micro, chunk=chunk)
     assert {view: frozenset(x.known) for view, x in views.items()} == reads.requests
     for view, requests in reads.requests.items():
         for request in requests:
@@ -79,7 +87,7 @@ def test_nothing_is_kept_that_was_not_asked_for(student, teacher, prompts, answe
     reads = Reads(
         {"student": logp, "teacher": logp}, frozenset({"teacher"}), frozenset({"student"})
     )
-    views = score(sources(student, teacher), prompts, answers, reads, micro=None, chunk=64)
+    views = score(views_of(student, teacher), prompts, answers, reads, micro=None, chunk=64)
     assert views.keys() == {"student", "teacher"}
     assert views["teacher"].rows.chunk == 64
     with pytest.raises(KeyError, match="not asked for at start-up"):
@@ -101,7 +109,7 @@ def test_ratio_is_1_before_the_first_update(
     current."""
     strategy = make_strategy(name)
     reads = dry_run(strategy, 42)
-    views = score(sources(student, teacher), prompts, answers, reads, micro=2, chunk=4096)
+    views = score(views_of(student, teacher), prompts, answers, reads, micro=2, chunk=4096)
     scores = scores_of(views, answers)
     signal = strategy(scores)
     weight_BT = token_weights(scores.mask_BT, "sequence_mean_token_mean")
@@ -110,8 +118,8 @@ def test_ratio_is_1_before_the_first_update(
         mask_bT = scores.mask_BT[part]
         current = {}
         for view in reads.trained:
-            source = sources(student, teacher)[view]
-            prompt = prompts.renderings[source.rendering].select(p, p + 1)
+            source = views_of(student, teacher)[view]
+            prompt = prompts.renderings[source.rendering].select(slice(p, p + 1))
             hidden_bTH = source.policy.hidden(prompt, scores.ids_BT[part])
             current[view] = Rows(hidden_bTH[mask_bT], source.policy.head)
         loss = answer_loss(current, scores, signal, reinforce, weight_BT[part], part)
@@ -127,7 +135,7 @@ def test_targets_of_a_student_view_stay_while_the_student_moves(
 ):
     """Several updates per rollout: q* is made of the student before the step, head included."""
     reads = dry_run(make_strategy("decomposed"), 42)
-    views = score(sources(student, teacher), prompts, answers, reads, micro=None, chunk=4096)
+    views = score(views_of(student, teacher), prompts, answers, reads, micro=None, chunk=4096)
     before = views["student_text"].rows.log_probs()
     weight = student.head.linear.weight
     original = weight.detach().clone()
@@ -139,7 +147,7 @@ def test_targets_of_a_student_view_stay_while_the_student_moves(
 
 
 def test_select_takes_the_images_of_its_prompts(renderings):
-    two = renderings["image"].select(1, 3)
+    two = renderings["image"].select(slice(1, 3))
     assert torch.equal(two.ids_PL, renderings["image"].ids_PL[1:])
     assert torch.equal(two.vision["pixel_values"], renderings["image"].vision["pixel_values"][1:])
 

@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
 }
 NUMBERS = range(-18, 37)
 """Every number that a solution can hold: from 0 - 18 to 4 * 9."""
+LANGUAGES = ("plain", "reversed")
 
 
 class Handwriting(NamedTuple):
@@ -73,6 +74,8 @@ class DigitsRows:
     """Endless rows of one split; row i is a pure function of (split, seed, i).
 
     blocks: for every split the first image and the one after the last.
+    language: of the question; "plain", or "reversed" for its words from last to first. The field
+    `translation` is the question in the other one.
     augment, images: for training rows only; images: how many of the block are seen, None is all.
     """
 
@@ -85,7 +88,13 @@ class DigitsRows:
         kinds: Sequence[str],
         augment: Augment | None,
         images: int | None,
+        language: str,
     ) -> None:
+        if language not in LANGUAGES:
+            raise UserError(
+                f"data.rows.language={language} is unknown; choose {' or '.join(LANGUAGES)}"
+            )
+        self.language = language
         self.split, self.seed = split, seed
         self.augment = augment if split == "train" else None
         self.start, self.stop = checked_block(split, blocks)
@@ -106,7 +115,7 @@ class DigitsRows:
         ink = handwriting()
         image = grid(warp(ink.images_N[chosen_4], self.augment, draws))
         a, b, c, d = (int(label) for label in ink.labels_N[chosen_4])
-        return make_row(kind, (a, b, c, d), image)
+        return make_row(kind, (a, b, c, d), image, self.language)
 
 
 def checked_block(split: str, blocks: Mapping[str, Sequence[int]]) -> tuple[int, int]:
@@ -132,15 +141,19 @@ def grid(tiles: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(rows).convert("RGB")
 
 
-def make_row(kind: str, digits: Digits, image: Image.Image) -> Row:
+def make_row(kind: str, digits: Digits, image: Image.Image, language: str) -> Row:
     work = worked(kind, digits)
     answer = str(work[-1])
+    plain = KINDS[kind].problem
+    foreign = " ".join(reversed(plain.split()))
+    problem, translation = (plain, foreign) if language == "plain" else (foreign, plain)
     return Row(
         images=[image],
-        problem=KINDS[kind].problem,
+        problem=problem,
         answer=answer,
         solution=f"<think> {join(digits)} ; {join(work)} </think> \\boxed{{ {answer} }}",
         kind=kind,
+        fields={"digits": join(digits), "translation": translation},
     )
 
 

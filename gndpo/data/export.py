@@ -1,4 +1,4 @@
-"""Rows as a parquet file with the columns of Geometry3K, besides solution and kind."""
+"""Rows as a parquet file: the columns of Geometry3K, solution, kind and one per field."""
 
 import io
 import os
@@ -11,24 +11,28 @@ from PIL import Image as PIL
 
 from gndpo.data.rows import Row
 
-FEATURES = Features(
-    {
-        "images": List(Image()),
-        "problem": Value("string"),
-        "answer": Value("string"),
-        "solution": Value("string"),
-        "kind": Value("string"),
-    }
-)
+COLUMNS = {
+    "images": List(Image()),
+    "problem": Value("string"),
+    "answer": Value("string"),
+    "solution": Value("string"),
+    "kind": Value("string"),
+}
 
 
 def export(rows: Iterable[Row], path: Path) -> None:
     """Write beside and rename, so that a reader never sees half a file."""
-    records = [{**row, "images": [encoded(image) for image in row["images"]]} for row in rows]
+    records = [record(row) for row in rows]
+    further = {name: Value("string") for name in records[0] if name not in COLUMNS}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    Dataset.from_list(records, features=FEATURES).to_parquet(beside)
+    Dataset.from_list(records, features=Features(COLUMNS | further)).to_parquet(beside)
     os.replace(beside, path)
+
+
+def record(row: Row) -> dict[str, Any]:
+    columns = {name: value for name, value in row.items() if name != "fields"}
+    return columns | row["fields"] | {"images": [encoded(image) for image in row["images"]]}
 
 
 def encoded(image: PIL.Image) -> dict[str, Any]:

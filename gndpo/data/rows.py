@@ -9,7 +9,7 @@ class Row(TypedDict):
     """images: RGB. problem: the question. answer: what the reward compares.
 
     solution: worked, as `<think> ... </think> \\boxed{ answer }`; empty where none is known.
-    kind: the sort of question, for tables.
+    kind: the sort of question, for tables. fields: further columns that a template may name.
     """
 
     images: list[Image.Image]
@@ -17,3 +17,4 @@ class Row(TypedDict):
     answer: str
     solution: str
     kind: str
+    fields: dict[str, str]

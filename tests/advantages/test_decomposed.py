@@ -1,15 +1,21 @@
-"""VGS: golden vector G1 (loss, gradients of both student views, gate), and the identities of the
-collapsed form."""
+"""VGS: golden vector G1 (loss, gradients of both student views, gate, adaptive strength), and the
+identities of the collapsed form."""
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
+from gndpo.errors import UserError
+from gndpo.loss import answer_loss
+from gndpo.matches import target_on_vocabulary
+from gndpo.rows import DenseHead, Rows
 from gndpo.scores import Scores
+from gndpo.surrogates import reinforce, token_weights
 
 PAD = [float("nan")] * 4
 LOGITS = {
@@ -78,19 +84,104 @@ def test_golden_gradients(vgs, outcome):
     assert not gradients["student_text"][1].any()
 
 
-@given(seed=st.integers(0, 10_000), gamma=st.floats(0, 10))
-def test_collapsed_form_has_the_gradient_of_the_literal_one(vgs, outcome, dense, seed, gamma):
-    """KL(p_I || q_I) + gamma KL(p_I || q*), q* = softmax(log p_x + log q_I - log q_x)."""
+@pytest.mark.parametrize(("lam", "expected"), [(0.0, 0.40927284), (0.01, 0.40934642)])
+def test_golden_adaptive_loss(vgs, outcome, lam, expected):
+    """gamma_t = 2, 0, 1: the least visual token is not steered, the middle one half."""
+    done = outcome(vgs(low_quantile=0.4, lam=lam, eta=1.0), LOGITS, **BATCH)
+    close(done.signal.matches[0].weight_BT, [[3, 1], [2, 0]])
+    const = (0.00535277 / 2 + 0.01337943) / 2  # gamma_t log Z* - (1 + gamma_t) log Z_m
+    assert done.value + const == pytest.approx(expected, abs=1e-6)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    gamma=st.floats(0, 10),
+    low=st.sampled_from([None, 0.0, 0.4, 0.7]),
+    scope=st.sampled_from(["step", "group", "sequence"]),
+)
+def test_collapsed_form_has_the_gradient_of_the_literal_one(
+    vgs, outcome, dense, seed, gamma, low, scope
+):
+    """KL(p_I || q_I) + gamma_t KL(p_I || q*), q* = softmax(log p_x + log q_I - log q_x)."""
     views = dense(seed, V=7)
-    done = outcome(vgs(gamma=gamma, eta=1.0), views.logits, aggregation="token_mean", **views.batch)
+    knobs = {"gamma": gamma, "low_quantile": low, "scope": scope, "eta": 1.0}
+    done = outcome(vgs(**knobs), views.logits, aggregation="token_mean", **views.batch)
     logp = {name: x.log_softmax(-1) for name, x in views.logits.items()}
     star = (logp["student_text"] + logp["teacher"] - logp["teacher_text"]).log_softmax(-1)
+    steps_BT = gate_by_hand(views, 0.7, scope) + gate_by_hand(views, low or 0.0, scope)
+    gamma_BT1 = gamma * (steps_BT[..., None] / 2 if low is not None else 1)
     leaf = views.logits["student"].clone().requires_grad_()
     logp_I = leaf.log_softmax(-1)
-    literal = (1 + gamma) * logp_I - logp["teacher"] - gamma * star
+    literal = (1 + gamma_BT1) * logp_I - logp["teacher"] - gamma_BT1 * star
     per_token_BT = (logp_I.exp() * literal).sum(-1)
     per_token_BT[views.batch["mask"]].mean().backward()
     close(done.gradients["student"], leaf.grad, 1e-12)
+
+
+def gate_by_hand(views, q, scope):
+    """Which tokens have more visual dependency than numpy's quantile of their scope."""
+    logq, logq_x = (views.logits[name].log_softmax(-1) for name in ("teacher", "teacher_text"))
+    visual_BT = (logq.exp() * (logq - logq_x)).sum(-1)
+    mask_BT, B = views.batch["mask"], len(visual_BT)
+    cells = {"step": [0] * B, "group": views.batch["group"].tolist(), "sequence": range(B)}[scope]
+    gate_BT = torch.zeros_like(visual_BT)
+    for cell in set(cells):
+        inside_BT = mask_BT & tensor([other == cell for other in cells])[:, None]
+        gate_BT[inside_BT & (visual_BT > np.quantile(visual_BT[inside_BT], q))] = 1
+    return gate_BT
+
+
+@pytest.mark.parametrize("scope", ["step", "group", "sequence"])
+def test_the_gate_compares_within_its_scope(vgs, dense, scope):
+    views = dense(seed=11, B=12)
+    gate_BT = vgs(scope=scope)(views.scores()).notes["gate"]
+    assert torch.equal(gate_BT, gate_by_hand(views, 0.7, scope))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "sentence"),
+    [
+        ({"low_quantile": 0.8}, "low_quantile=0.8 must not exceed gate_quantile=0.7"),
+        ({"low_quantile": -0.1}, "must lie in 0..1"),
+        ({"gate_quantile": 1.5}, "must lie in 0..1"),
+        ({"scope": "batch"}, "choose one of step, group, sequence"),
+    ],
+)
+def test_quantiles_that_cannot_be_are_refused(vgs, dense, knobs, sentence):
+    with pytest.raises(UserError, match=sentence):
+        vgs(**knobs)(dense().scores())
+
+
+def test_an_endless_gamma_leaves_the_visual_target_alone(vgs):
+    """m -> q*, the golden one; and where the image tells the teacher nothing, q* is p_x."""
+    star = [
+        [0.91651178, 0.04563043, 0.02767626, 0.01018153],
+        [0.12925005, 0.21309730, 0.57925853, 0.07839412],
+        [0.01138094, 0.22859235, 0.62137844, 0.13864827],
+    ]
+    scores = Scores.from_logits(**LOGITS, **BATCH)
+    match = vgs(gamma=1e9)(scores).matches[0]
+    close(target_on_vocabulary(match, scores, torch.arange(3)).exp(), star, 1e-8)
+    blind = Scores.from_logits(**LOGITS | {"teacher_text": LOGITS["teacher"]}, **BATCH)
+    target = target_on_vocabulary(match, blind, torch.arange(3))
+    close(target, blind.student_text.rows.log_probs(), 1e-8)
+
+
+def test_splitting_the_step_changes_nothing(vgs, outcome, dense):
+    """Quantiles and denominators are the step's, not the microbatch's."""
+    views = dense(seed=12)
+    whole = outcome(vgs(low_quantile=0.4), views.logits, **views.batch)
+    weight_BT = token_weights(whole.scores.mask_BT, "sequence_mean_token_mean")
+    total = 0.0
+    for part in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        valid_bT = whole.scores.mask_BT[part]
+        current = {
+            view: Rows(views.logits[view][part][valid_bT], DenseHead())
+            for view in ("student", "student_text")
+        }
+        args = (whole.scores, whole.signal, reinforce, weight_BT[part], part)
+        total += answer_loss(current, *args).total.item()
+    assert total == pytest.approx(whole.value, abs=1e-12)
 
 
 def test_without_steering_it_is_full_kl(make_strategy, vgs, outcome, dense):

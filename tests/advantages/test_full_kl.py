@@ -63,6 +63,17 @@ def test_jensen_shannon_is_symmetric_in_the_middle_and_tends_to_both_kls(
     assert value(1 - 1e-6) / 1e-6 == pytest.approx(PER_TOKEN["reverse"][2], abs=1e-3)
 
 
+def test_all_tokens_count_whoever_wrote_them(make_strategy, outcome, dense):
+    """GKD trains on student and data answers alike."""
+    views, strategy = dense(seed=1), make_strategy("full_kl")
+    authors = torch.arange(30).reshape(6, 5) % 3
+    own, others = (
+        outcome(strategy, views.logits, **views.batch, author=x) for x in (None, authors)
+    )
+    assert own.value == others.value
+    assert torch.equal(own.gradients["student"], others.gradients["student"])
+
+
 @pytest.mark.parametrize("direction", KNOBS)
 def test_two_answers_are_averaged_as_answers(make_strategy, outcome, direction):
     logits = {"student": tensor([STUDENT, STUDENT]), "teacher": tensor([TEACHER, TEACHER])}

@@ -19,9 +19,9 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The first two files, written outside the repository but found under the same names."""
-    (tmp_path / "tanh.py").write_text(blocks("python")[0])
+    (tmp_path / "softsign.py").write_text(blocks("python")[0])
     (tmp_path / "advantage").mkdir()
-    (tmp_path / "advantage" / "tanh.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "advantage" / "softsign.yaml").write_text(blocks("yaml")[0])
     monkeypatch.setattr(gndpo.advantages, "__path__", [*gndpo.advantages.__path__, str(tmp_path)])
     return tmp_path
 
@@ -37,7 +37,7 @@ def test_the_strategy_trains(strategy: Path, command: Any, small: list[str]) -> 
     code, err = command(
         train.main,
         f"--config-dir={strategy}",
-        "advantage=tanh",
+        "advantage=softsign",
         f"hydra.run.dir={strategy}/run",
         *small,
     )

@@ -1,0 +1,58 @@
+"""From a run's configuration to its student, its teachers and their processor."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedModel
+
+from gndpo.build import build
+from gndpo.checks import check_pair
+from gndpo.errors import UserError
+from gndpo.models.load import load_model, load_processor
+from gndpo.policy import Policy, Vocabulary
+from gndpo.teachers import Teachers, make_teachers
+
+LANGUAGE_LAYERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+
+
+def load_policies(cfg: DictConfig) -> tuple[Policy, Teachers, Any]:
+    """Student, teachers, processor. All share the student's vocabulary: they forbid the same
+    ids."""
+    pair = build(cfg.model.pair, "model.pair")
+    dtype = getattr(torch, str(cfg.model.dtype))
+    processor = load_processor(pair.student)
+    model = load_model(pair.student, dtype)
+    vocabulary = Vocabulary.of(processor, model)
+
+    def load(name: str | Path) -> Policy:
+        path = pair.teacher if name == "pair" else name
+        check_pair(processor, load_processor(path))
+        return Policy(load_model(path, dtype), vocabulary, cfg.rollout.temperature)
+
+    if cfg.model.adapter is not None:
+        add_adapter(model, cfg.model.adapter)
+    student = Policy(model, vocabulary, cfg.rollout.temperature)
+    section = OmegaConf.to_container(cfg.teacher)
+    assert isinstance(section, dict)
+    follow = cfg.teacher.follow and build(cfg.teacher.follow, "teacher.follow")
+    teachers = make_teachers(student, load, **{**section, "follow": follow})
+    return student, teachers, processor
+
+
+def add_adapter(model: PreTrainedModel, settings: DictConfig) -> None:
+    """Low-rank matrices (LoRA, through peft) beside the language model's linear layers; nothing
+    else trains."""
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise UserError("model.adapter needs peft; type pip install 'gndpo[lora]'") from error
+    given = {str(name): value for name, value in settings.items()}
+    values: dict[str, Any] = {"target_modules": LANGUAGE_LAYERS, **given}
+    if values.get("lora_dropout", 0.0):
+        raise UserError("model.adapter.lora_dropout must be 0: the importance ratio would not be 1")
+    try:
+        model.add_adapter(LoraConfig(**values))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.adapter={settings}: {error}") from error

@@ -1,0 +1,138 @@
+"""A view's ingredients: whose weights read which rendering of the prompt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gndpo.data.rows import Row
+from gndpo.errors import UserError
+from gndpo.policy import Policy
+from gndpo.prompts import PRIVILEGED, Prompts, columns_of
+from gndpo.rollout import Answers, generate
+from gndpo.rows import Distributions, Patchwork, Rows
+
+ONLY = ""
+"""The key of a policy that reads every row."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """policies: one for every row, or one per value of the rows' `column`. rendering: how they
+    read a prompt."""
+
+    policies: Mapping[str, Policy]
+    rendering: str
+    column: str | None = None
+
+    @staticmethod
+    def of(policy: Policy, rendering: str = "image") -> "Source":
+        return Source({ONLY: policy}, rendering)
+
+    @property
+    def policy(self) -> Policy:
+        """The one policy; several have no common one."""
+        if len(self.policies) > 1:
+            raise UserError("this needs one teacher for all rows; use teacher.column=null")
+        return next(iter(self.policies.values()))
+
+    def seeing(self, picture: str) -> "Source":
+        """The same weights and context with another picture."""
+        context = PRIVILEGED if self.rendering.startswith(PRIVILEGED) else ""
+        return replace(self, rendering=context + picture)
+
+    def parts(self, rows: Sequence[Row]) -> list[tuple[Policy, Tensor]]:
+        """Every policy that is needed, with the positions of its rows."""
+        if self.column is None:
+            return [(self.policy, torch.arange(len(rows)))]
+        wanted = [self.choose(row) for row in rows]
+        return [
+            (policy, torch.tensor([i for i, name in enumerate(wanted) if name == key]))
+            for key, policy in self.policies.items()
+            if key in wanted
+        ]
+
+    def choose(self, row: Row) -> str:
+        columns = columns_of(row)
+        if self.column not in columns:
+            raise UserError(
+                f"teacher.column={self.column}: the data has no such column, it has "
+                f"{', '.join(sorted(columns))}"
+            )
+        if columns[self.column] not in self.policies:
+            raise UserError(
+                f"teacher.weights has nobody for {self.column}={columns[self.column]} (row "
+                f"{row['problem'][:60]!r}), only for {', '.join(self.policies)}"
+            )
+        return columns[self.column]
+
+
+def read(
+    source: Source, prompts: Prompts, start: int, stop: int, answers: Answers, chunk: int
+) -> Distributions:
+    """What the source says at the valid tokens of the answers to prompts start..stop-1."""
+    G = len(answers.ids_BT) // len(prompts)
+    ids_bT, mask_bT = (x[start * G : stop * G] for x in (answers.ids_BT, answers.mask_BT))
+    rendering = prompts.renderings[source.rendering].select(slice(start, stop))
+    if source.column is None:
+        policy = source.policy
+        return Rows(policy.hidden(rendering, ids_bT)[mask_bT], policy.head, chunk)
+    parts, places = [], []
+    order_bT = torch.zeros_like(mask_bT, dtype=torch.long)
+    order_bT[mask_bT] = torch.arange(int(mask_bT.sum()), device=mask_bT.device)
+    for policy, which in source.parts(prompts.rows[start:stop]):
+        own = of_groups(which, G)
+        hidden_nH = policy.hidden(rendering.select(which), ids_bT[own])[mask_bT[own]]
+        parts.append(Rows(hidden_nH, policy.head, chunk))
+        places.append(order_bT[own][mask_bT[own]])
+    return Patchwork(tuple(parts), tuple(places), chunk)
+
+
+def of_groups(which: Tensor, group: int) -> Tensor:
+    """Positions of the answers to some prompts; the G answers of a prompt are adjacent."""
+    return (which[:, None] * group + torch.arange(group)).flatten()
+
+
+def write(
+    source: Source,
+    prompts: Prompts,
+    *,
+    group: int,
+    max_tokens: int,
+    uniform_BT: Tensor | None,
+) -> Answers:
+    """The source's own answers, `group` per prompt; None is greedy."""
+    rendering = prompts.renderings[source.rendering]
+    parts = source.parts(prompts.rows)
+    if len(parts) == 1:
+        policy = parts[0][0]
+        return generate(
+            policy, rendering, group=group, max_tokens=max_tokens, uniform_BT=uniform_BT
+        )
+    written = []
+    for policy, which in parts:
+        own = of_groups(which, group)
+        draws = None if uniform_BT is None else uniform_BT[own]
+        part = generate(
+            policy, rendering.select(which), group=group, max_tokens=max_tokens, uniform_BT=draws
+        )
+        written.append((own, part))
+    return gathered(written, pad=parts[0][0].vocabulary.pad)
+
+
+def gathered(written: Sequence[tuple[Tensor, Answers]], pad: int) -> Answers:
+    """Answers from several hands, each with their positions, in one batch."""
+    B = sum(len(own) for own, _ in written)
+    T = max(part.ids_BT.shape[1] for _, part in written)
+    first = written[0][1]
+    ids_BT = torch.full((B, T), pad, device=first.ids_BT.device)
+    logp_BT = first.logp_BT.new_zeros(B, T)
+    author_BT = torch.zeros_like(ids_BT)
+    length_B, truncated_B = torch.zeros_like(ids_BT[:, 0]), torch.zeros_like(ids_BT[:, 0]).bool()
+    for own, part in written:
+        t = part.ids_BT.shape[1]
+        ids_BT[own, :t], logp_BT[own, :t] = part.ids_BT, part.logp_BT
+        author_BT[own, :t] = part.author_BT
+        length_B[own], truncated_B[own] = part.length_B, part.truncated_B
+    return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT)

@@ -1,0 +1,177 @@
+"""Who writes the answers of a step: the student, its teacher, the data, both in one batch, one
+after the other, or a blend of both policies."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from gndpo.cache import digest
+from gndpo.errors import UserError
+from gndpo.prompts import Prompts, columns_of
+from gndpo.rollout import Answers, Guide, Script, generate
+from gndpo.scores import DATA, TEACHER
+from gndpo.sources import Source
+from gndpo.sources import write as write_own
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a writer works with. group: G answers per prompt. draws: (stream, rows, columns) ->
+    uniforms of this step, [rows, columns]. step of steps: progress."""
+
+    prompts: Prompts
+    student: Source
+    teacher: Source
+    processor: Any
+    group: int
+    max_tokens: int
+    draws: Callable[[str, int, int], Tensor]
+    step: int
+    steps: int
+
+    def uniform(self, stream: str) -> Tensor:
+        """One draw per token of every answer, [B, max_tokens]."""
+        return self.draws(stream, len(self.prompts) * self.group, self.max_tokens)
+
+    def one_each(self) -> "Desk":
+        """The same desk for one answer per prompt."""
+        return replace(self, group=1)
+
+
+Writer = Callable[[Desk], Answers]
+
+
+def student(desk: Desk, script: Script | None = None, guide: Guide | None = None) -> Answers:
+    """On-policy: the student writes, after a script if there is one."""
+    return generate(
+        desk.student.policy,
+        desk.prompts.renderings[desk.student.rendering],
+        group=desk.group,
+        max_tokens=desk.max_tokens,
+        uniform_BT=desk.uniform("tokens"),
+        script=script,
+        guide=guide,
+    )
+
+
+def teacher(desk: Desk, *, cache: str | None) -> Answers:
+    """Off-policy: the teacher writes. cache: a folder that keeps its answers, for other runs that
+    ask the same teacher the same questions with the same draws."""
+    uniform_BT = desk.uniform("teacher")
+
+    def write() -> Answers:
+        answers = write_own(
+            desk.teacher,
+            desk.prompts,
+            group=desk.group,
+            max_tokens=desk.max_tokens,
+            uniform_BT=uniform_BT,
+        )
+        return replace(answers, author_BT=TEACHER * answers.mask_BT.long())
+
+    if cache is None:
+        return write()
+    return remembered(Path(cache).expanduser() / "answers", answer_key(desk, uniform_BT), write)
+
+
+def answer_key(desk: Desk, uniform_BT: Tensor) -> str:
+    """What the teacher's answers depend on: its weights, the prompts and the draws."""
+    rendering = desk.prompts.renderings[desk.teacher.rendering]
+    policies = desk.teacher.policies
+    weights = [p for name in sorted(policies) for p in policies[name].parameters()]
+    rows = desk.prompts.rows
+    owners = [] if desk.teacher.column is None else [desk.teacher.choose(row) for row in rows]
+    temperature = next(iter(policies.values())).head.temperature
+    tensors = [rendering.ids_PL, *rendering.vision.values(), uniform_BT, *weights]
+    return digest(tensors, f"{desk.max_tokens} {temperature} {owners}")
+
+
+def remembered(folder: Path, key: str, write: Callable[[], Answers]) -> Answers:
+    """Answers from a file, or written into it beside and renamed."""
+    file = folder / f"{key}.safetensors"
+    if not file.exists():
+        answers = write()
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f".{key}-{os.getpid()}"
+        save_file({name: x.contiguous() for name, x in vars(answers).items()}, beside)
+        beside.rename(file)
+    return Answers(**load_file(file))
+
+
+def data(desk: Desk, *, column: str) -> Answers:
+    """Off-policy: the answers stand in a column of the data; the same for the whole group."""
+    eos = desk.student.policy.vocabulary.eos[0]
+    rows: list[Tensor] = []
+    for row in desk.prompts.rows:
+        text = columns_of(row).get(column, "")
+        if not text:
+            raise UserError(
+                f"rollout.writer: the row {row['problem'][:60]!r} has nothing in its column "
+                f"'{column}'; it has {', '.join(k for k, x in columns_of(row).items() if x)}"
+            )
+        ids = [*desk.processor.tokenizer(text, add_special_tokens=False)["input_ids"], eos]
+        rows += [torch.tensor(ids[: desk.max_tokens])] * desk.group
+    pad = desk.student.policy.vocabulary.pad
+    ids_BT = pad_sequence(rows, batch_first=True, padding_value=pad)
+    length_B = torch.tensor([len(row) for row in rows])
+    truncated_B = torch.tensor([int(row[-1]) != eos for row in rows])
+    zeros_BT = torch.zeros(ids_BT.shape)
+    answers = Answers(ids_BT, length_B, zeros_BT, truncated_B, zeros_BT.long())
+    answers = replace(answers, author_BT=DATA * answers.mask_BT.long())
+    device = desk.prompts.renderings[desk.student.rendering].ids_PL.device
+    return Answers(**{name: x.to(device) for name, x in vars(answers).items()})
+
+
+def mixed(desk: Desk, *, other: Writer, share: float, per: str) -> Answers:
+    """Student answers and others. per "step": the whole batch is the student's with probability
+    `share` (lambda of GKD, arXiv 2306.13649); per "answer": `share` of each prompt's group is,
+    rounded at random to keep its mean."""
+    if not 0 <= share <= 1 or per not in ("step", "answer"):
+        raise UserError(
+            f"rollout.writer: share={share}, per={per}; share must lie in 0..1, "
+            "per is step or answer"
+        )
+    if per == "step":
+        return student(desk) if bool(desk.draws("mix", 1, 1) < share) else other(desk)
+    P = len(desk.prompts)
+    own_P1 = torch.floor(share * desk.group + desk.draws("mix", P, 1))
+    foreign_B = (torch.arange(desk.group, device=own_P1.device) >= own_P1).flatten()
+    return student(desk, script_of(other(desk), foreign_B))
+
+
+def script_of(answers: Answers, which_B: Tensor) -> Script:
+    """Whole answers as a script, for the chosen rows."""
+    length_B = answers.length_B * which_B
+    return Script(answers.ids_BT, length_B, answers.logp_BT, int(answers.author_BT.max()))
+
+
+def prefix(desk: Desk, *, author: Writer) -> Answers:
+    """The author begins, the student goes on (arXiv 2606.01249): the first floor(a_t L) tokens of
+    the author's answer of L tokens, never its last one, a_t = (1 + cos(pi t / steps)) / 2. All
+    answers of a prompt continue the same prefix."""
+    a = (1 + math.cos(math.pi * desk.step / desk.steps)) / 2
+    answers = author(desk.one_each())
+    length_P = torch.minimum((a * answers.length_B).floor().long(), answers.length_B - 1)
+    ids_BT, length_B, logp_BT = (
+        x.repeat_interleave(desk.group, 0) for x in (answers.ids_BT, length_P, answers.logp_BT)
+    )
+    return student(desk, Script(ids_BT, length_B, logp_BT, int(answers.author_BT.max())))
+
+
+def blend(desk: Desk, *, budget: float, until: float) -> Answers:
+    """Trust-region behaviour blending (arXiv 2605.31159): every token from p^(1-b) q^b, the
+    largest b with KL(blend || student) <= budget (1 - step / (until steps)) nats; afterwards the
+    student alone."""
+    left = budget * (1 - desk.step / (until * desk.steps))
+    if left <= 0:
+        return student(desk)
+    rendering = desk.prompts.renderings[desk.teacher.rendering]
+    return student(desk, guide=Guide(desk.teacher.policy, rendering, left))
