@@ -38,7 +38,7 @@ def check_sections(cfg: DictConfig) -> None:
     files = {section: list(values) for section, values in step.items()}
     for group, option in (("rollout", "local"), ("teacher", "pair")):
         files[group] = list(OmegaConf.load(f"{config_folder()}/{group}/{option}.yaml"))
-    files |= {"model": ["pair", "dtype", "adapter"], "surrogate": ["loss", "aggregation"]}
+    files |= {"model": ["pair", "dtype", "adapter", "trains"], "surrogate": ["loss", "aggregation"]}
     for section, allowed in files.items():
         for key in cfg[section]:
             if key not in allowed:
@@ -65,6 +65,8 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger")
     if not isinstance(getattr(torch, str(cfg.model.dtype), None), torch.dtype):
         raise UserError(f"model.dtype={cfg.model.dtype} is unknown; use float32 or bfloat16")
+    if cfg.model.trains not in ("student", "teacher"):
+        raise UserError(f"model.trains={cfg.model.trains} is unknown; choose student or teacher")
     minibatches = cfg.updates.minibatches
     if minibatches > cfg.prompts:
         raise UserError(f"updates.minibatches={minibatches} is more than prompts={cfg.prompts}")

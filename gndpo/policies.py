@@ -22,8 +22,8 @@ def load_policies(cfg: DictConfig) -> tuple[Policy, Teachers, Any]:
     ids."""
     pair = build(cfg.model.pair, "model.pair")
     dtype = getattr(torch, str(cfg.model.dtype))
-    processor = load_processor(pair.student)
-    model = load_model(pair.student, dtype)
+    start = vars(pair)[cfg.model.trains]
+    processor, model = load_processor(start), load_model(start, dtype)
     vocabulary = Vocabulary.of(processor, model)
 
     def load(name: str | Path) -> Policy:

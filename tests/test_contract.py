@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gndpo.errors import UserError
 from gndpo.scores import Scores
@@ -13,7 +13,12 @@ from gndpo.views import VIEWS
 
 FILES = sorted((Path(__file__).parents[1] / "conf" / "advantage").glob("*.yaml"))
 NAMES = [path.stem for path in FILES]
-KNOBS = [(path.stem, key) for path in FILES for key in OmegaConf.load(path) if key[0] != "_"]
+KNOBS = [
+    (path.stem, key)
+    for path in FILES
+    for key, value in OmegaConf.load(path).items()
+    if key[0] != "_" and not isinstance(value, DictConfig)  # a part has knobs of its own
+]
 every_strategy = pytest.mark.parametrize("name", NAMES)
 
 
@@ -46,8 +51,8 @@ def candidates(value):
     if isinstance(value, int):
         return [max(1, value // 4)]
     if isinstance(value, float):
-        return [value / 2, 2 * value + 1]
-    return [0.5, -0.5, 2] if value is None else ["forward", "reverse", 0.5]
+        return [value / 2, 2 * value + 1, (value + 1) / 2]
+    return [0.5, -0.5, 2] if value is None else ["forward", "reverse", 0.5, "teacher", "group"]
 
 
 def twin(view):
@@ -147,7 +152,9 @@ def test_the_teacher_itself_gives_no_signal(make_strategy, outcome, dense, name)
 
 @pytest.mark.parametrize(("name", "knob"), KNOBS)
 def test_every_knob_changes_some_output(make_strategy, outcome, dense, name, knob):
+    """With answers that the teacher began."""
     views = dense(seed=7, B=12)
+    views.batch["author"] = torch.arange(5).lt(1).long().repeat(12, 1)
     default = visible(outcome(make_strategy(name), views.logits, **views.batch))
     value = OmegaConf.load(FILES[NAMES.index(name)])[knob]
     for candidate in candidates(value):

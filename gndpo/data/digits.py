@@ -25,9 +25,11 @@ Digits = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of question. step: (result so far, next digit, its place) -> result."""
+    """A sort of question. words: what becomes of the digit at each place, in the question's words.
+    step: (result so far, next digit, its place) -> result."""
 
     problem: str
+    words: tuple[str, str, str, str]
     step: Callable[[int, int, int], int]
 
 
@@ -37,23 +39,31 @@ def signed(signs: Digits) -> Callable[[int, int, int], int]:
 
 
 KINDS: Mapping[str, Kind] = {
-    "sum": Kind("what is the sum of the four digits ?", signed((1, 1, 1, 1))),
+    "sum": Kind("what is the sum of the four digits ?", ("sum",) * 4, signed((1, 1, 1, 1))),
     "maximum": Kind(
-        "what is the largest of the four digits ?", lambda so_far, digit, _: max(so_far, digit)
+        "what is the largest of the four digits ?",
+        ("largest",) * 4,
+        lambda so_far, digit, _: max(so_far, digit),
     ),
     "minimum": Kind(
-        "what is the smallest of the four digits ?", lambda so_far, digit, _: min(so_far, digit)
+        "what is the smallest of the four digits ?",
+        ("smallest",) * 4,
+        lambda so_far, digit, _: min(so_far, digit),
     ),
     "row_difference": Kind(
-        "what is the sum of the top row minus the sum of the bottom row ?", signed((1, 1, -1, -1))
+        "what is the sum of the top row minus the sum of the bottom row ?",
+        ("sum", "sum", "minus", "minus"),
+        signed((1, 1, -1, -1)),
     ),
     "column_difference": Kind(
         "what is the sum of the left column minus the sum of the right column ?",
+        ("sum", "minus", "sum", "minus"),
         signed((1, -1, 1, -1)),
     ),
 }
 NUMBERS = range(-18, 37)
 """Every number that a solution can hold: from 0 - 18 to 4 * 9."""
+PLACES = ("top left", "top right", "bottom left", "bottom right")
 LANGUAGES = ("plain", "reversed")
 
 
@@ -153,8 +163,19 @@ def make_row(kind: str, digits: Digits, image: Image.Image, language: str) -> Ro
         answer=answer,
         solution=f"<think> {join(digits)} ; {join(work)} </think> \\boxed{{ {answer} }}",
         kind=kind,
-        fields={"digits": join(digits), "translation": translation},
+        fields={
+            "digits": join(digits),
+            "work": join(work),
+            "steps": steps(kind),
+            "translation": translation,
+        },
     )
+
+
+def steps(kind: str) -> str:
+    """The question taken apart: place by place, what becomes of the digit there."""
+    parts = zip(KINDS[kind].words, PLACES, strict=True)
+    return " ; ".join(f"{word} {place}" for word, place in parts)
 
 
 def worked(kind: str, digits: Digits) -> list[int]:
