@@ -50,7 +50,9 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         parallel = "basic" not in config.hydra.launcher._target_
-        jobs = count_jobs(config.hydra.overrides.task)
+        preset = config.hydra.sweeper.get("params") or {}
+        grid = [f"{key}={values}" for key, values in preset.items()]
+        jobs = count_jobs([*grid, *config.hydra.overrides.task])
         RUNNING.append(Follower(Path(config.hydra.sweep.dir), jobs, parallel))
 
 

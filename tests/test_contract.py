@@ -51,7 +51,7 @@ def candidates(value):
     if isinstance(value, int):
         return [max(1, value // 4)]
     if isinstance(value, float):
-        return [value / 2, 2 * value + 1, (value + 1) / 2]
+        return [value / 2, 3 * value, 2 * value + 1, (value + 1) / 2]
     return [0.5, -0.5, 2] if value is None else ["forward", "reverse", 0.5, "teacher", "group"]
 
 
@@ -130,7 +130,7 @@ def test_no_gradient_through_the_signal(make_strategy, outcome, dense, name):
 def test_a_different_teacher_gives_a_signal(make_strategy, outcome, dense, name):
     views = dense(seed=5)
     done = outcome(make_strategy(name), views.logits, **views.batch)
-    assert done.gradients["student"].abs().max() > 1e-4
+    assert done.gradients["student"].abs().max() > 1e-6
     advantage_BT = done.signal.advantage_BT
     assert advantage_BT.shape == views.batch["mask"].shape
     assert advantage_BT.dtype == torch.double
@@ -152,19 +152,21 @@ def test_the_teacher_itself_gives_no_signal(make_strategy, outcome, dense, name)
 
 @pytest.mark.parametrize(("name", "knob"), KNOBS)
 def test_every_knob_changes_some_output(make_strategy, outcome, dense, name, knob):
-    """With answers that the teacher began."""
+    """With answers that the teacher began; early, midway or late in a run."""
     views = dense(seed=7, B=12)
     views.batch["author"] = torch.arange(5).lt(1).long().repeat(12, 1)
-    default = visible(outcome(make_strategy(name), views.logits, **views.batch))
     value = OmegaConf.load(FILES[NAMES.index(name)])[knob]
-    for candidate in candidates(value):
-        try:
-            done = outcome(make_strategy(name, **{knob: candidate}), views.logits, **views.batch)
-        except (TypeError, ValueError, UserError):
-            continue  # not a value of this knob
-        changed = visible(done)
-        if changed.shape != default.shape or (changed - default).abs().max() > 1e-6:
-            return
+    for step in range(3):
+        batch = views.batch | {"step": step, "steps": 3}
+        default = visible(outcome(make_strategy(name), views.logits, **batch))
+        for candidate in candidates(value):
+            try:
+                done = outcome(make_strategy(name, **{knob: candidate}), views.logits, **batch)
+            except (TypeError, ValueError, UserError):
+                continue  # not a value of this knob
+            changed = visible(done)
+            if changed.shape != default.shape or (changed - default).abs().max() > 1e-6:
+                return
     pytest.fail(f"{name}: no other value of {knob} than {value} changes anything")
 
 
