@@ -31,7 +31,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[
 find_python = $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
   $$p -c '$(USABLE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint format sweep report wheel clean always
+.PHONY: help setup demo test lint format sweep methods report wheel clean always
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -79,6 +79,13 @@ sweep: setup  ## Run EXPERIMENT for every one of ADVANTAGES and SEEDS, then repo
 	  advantage=$(ADVANTAGES) seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) \
 	  $(OVERRIDES) || status=$$?; \
 	$(BIN)/gndpo-report runs/$(SWEEP); exit $$status
+
+# Strategies share every setting; methods differ in more than that: writers, teachers, contexts.
+methods: setup  ## Every strategy and every method of conf/experiment/methods, one table
+	@status=0; for what in strategies:advantage='glob(*)' methods:experiment='glob(methods/*)'; do \
+	  $(LIMIT_THREADS) $(BIN)/gndpo-train -m "$${what#*:}" budget=survey sweep=$${what%%:*} \
+	  seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) $(OVERRIDES) || status=$$?; \
+	done; $(BIN)/gndpo-report runs/strategies runs/methods; exit $$status
 
 report: setup  ## Print the table of RUNS and write it, with figures, to RUNS/report
 	@$(BIN)/gndpo-report $(RUNS)

@@ -31,13 +31,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Script:
-    """How answers begin: the first length_B tokens of ids_BT, and their log-probabilities under
-    their author."""
+    """How answers begin: the first length_B tokens of ids_BT, their log-probabilities under the
+    policy that sampled them, and who wrote them."""
 
     ids_BT: Tensor
     length_B: Tensor
     logp_BT: Tensor
-    author: int
+    author_BT: Tensor
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,19 @@ def generate(
     length_B = torch.zeros_like(alive_B, dtype=torch.long)
     ids: list[Tensor] = []
     logps: list[Tensor] = []
+    authors: list[Tensor] = []
     for t in range(max_tokens):
         logp_BV = policy.head.log_probs(hidden[0])
         if guide:
             logp_BV = blend(logp_BV, guide.policy.head.log_probs(hidden[1]), guide.budget)
         id_B = logp_BV.argmax(-1) if uniform_BT is None else inverse_cdf(logp_BV, uniform_BT[:, t])
         logp_B = logp_BV.gather(-1, id_B[:, None])[:, 0]
+        author_B = torch.full_like(id_B, STUDENT)
         if script:
-            id_B, logp_B = prompted(script, t, id_B, logp_B)
+            id_B, logp_B, author_B = scripted(script, t, id_B, logp_B, author_B)
         ids.append(id_B.where(alive_B, torch.full_like(id_B, policy.vocabulary.pad)))
         logps.append(logp_B.where(alive_B, torch.zeros_like(logp_B)))
+        authors.append(author_B.where(alive_B, torch.full_like(id_B, STUDENT)))
         length_B += alive_B
         alive_B = alive_B & ~torch.isin(id_B, eos)
         if not alive_B.any() or t + 1 == max_tokens:
@@ -92,26 +95,22 @@ def generate(
             reader.advance(prefix, ids[-1][:, None], written=t)[:, 0]
             for (reader, _), prefix in zip(readers, prefixes, strict=True)
         ]
-    ids_BT = torch.stack(ids, 1)
-    return Answers(ids_BT, length_B, torch.stack(logps, 1), alive_B, authors(ids_BT, script))
+    ids_BT, logp_BT, author_BT = (torch.stack(x, 1) for x in (ids, logps, authors))
+    return Answers(ids_BT, length_B, logp_BT, alive_B, author_BT)
 
 
-def prompted(script: Script, t: int, id_B: Tensor, logp_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The script's token and its log-probability where the script is not over yet."""
+def scripted(
+    script: Script, t: int, id_B: Tensor, logp_B: Tensor, author_B: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The script's token, its log-probability and its author where the script is not over yet."""
     if t >= script.ids_BT.shape[1]:
-        return id_B, logp_B
-    scripted_B = t < script.length_B
-    logp_B = script.logp_BT[:, t].to(logp_B.dtype).where(scripted_B, logp_B)
-    return script.ids_BT[:, t].where(scripted_B, id_B), logp_B
-
-
-def authors(ids_BT: Tensor, script: Script | None) -> Tensor:
-    """Who wrote a token, [B, T]."""
-    author_BT = torch.full_like(ids_BT, STUDENT)
-    if script is None:
-        return author_BT
-    t_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-    return author_BT.masked_fill(t_T < script.length_B[:, None], script.author)
+        return id_B, logp_B, author_B
+    given_B = t < script.length_B
+    return (
+        script.ids_BT[:, t].where(given_B, id_B),
+        script.logp_BT[:, t].to(logp_B.dtype).where(given_B, logp_B),
+        script.author_BT[:, t].where(given_B, author_B),
+    )
 
 
 def blend(logp_BV: Tensor, guide_BV: Tensor, budget: float, halvings: int = 30) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 from gndpo.prompts import Prompts
 from gndpo.rewards import Reward
 from gndpo.rollout import Answers
-from gndpo.scores import Scores
+from gndpo.scores import AUTHORS, Scores
 from gndpo.signal import Signal
 
 
@@ -37,7 +37,8 @@ def samples(
 def tokens(
     processor: Any, b: int, answers: Answers, scores: Scores, signal: Signal
 ) -> dict[str, list[Any]]:
-    """One answer as columns: text, ids, log-probabilities in nats, advantage, notes."""
+    """One answer as columns: text, ids, who wrote them, log-probabilities in nats, advantage,
+    notes."""
     T = int(answers.length_B[b])
     ids = answers.ids_BT[b, :T].tolist()
     columns = {
@@ -47,4 +48,6 @@ def tokens(
         **signal.notes,
     }
     numbers = {name: [round(float(x), 4) for x in x_BT[b, :T]] for name, x_BT in columns.items()}
-    return {"text": processor.tokenizer.convert_ids_to_tokens(ids), "id": ids, **numbers}
+    author = [AUTHORS[who] for who in answers.author_BT[b, :T].tolist()]
+    text = processor.tokenizer.convert_ids_to_tokens(ids)
+    return {"text": text, "id": ids, "author": author, **numbers}

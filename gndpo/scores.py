@@ -12,6 +12,7 @@ from gndpo.rows import DenseHead, Rows
 from gndpo.views import View, make_views
 
 STUDENT, TEACHER, DATA = 0, 1, 2
+AUTHORS = ("student", "teacher", "data")
 """Who wrote a token (`author_BT`). A blend of student and teacher counts as the student."""
 
 

@@ -33,7 +33,7 @@ class Source:
     @property
     def policy(self) -> Policy:
         """The one policy; several have no common one."""
-        if len(self.policies) > 1:
+        if self.column is not None:
             raise UserError("this needs one teacher for all rows; use teacher.column=null")
         return next(iter(self.policies.values()))
 
@@ -46,11 +46,10 @@ class Source:
         """Every policy that is needed, with the positions of its rows."""
         if self.column is None:
             return [(self.policy, torch.arange(len(rows)))]
-        wanted = [self.choose(row) for row in rows]
+        wanted = [self.policies[self.choose(row)] for row in rows]
         return [
-            (policy, torch.tensor([i for i, name in enumerate(wanted) if name == key]))
-            for key, policy in self.policies.items()
-            if key in wanted
+            (policy, torch.tensor([i for i, x in enumerate(wanted) if x is policy]))
+            for policy in dict.fromkeys(wanted)
         ]
 
     def choose(self, row: Row) -> str:

@@ -165,7 +165,7 @@ def make_row(kind: str, digits: Digits, image: Image.Image, language: str) -> Ro
         kind=kind,
         fields={
             "digits": join(digits),
-            "work": join(work),
+            "gist": gist(kind, digits),
             "steps": steps(kind),
             "translation": translation,
         },
@@ -176,6 +176,13 @@ def steps(kind: str) -> str:
     """The question taken apart: place by place, what becomes of the digit there."""
     parts = zip(KINDS[kind].words, PLACES, strict=True)
     return " ; ".join(f"{word} {place}" for word, place in parts)
+
+
+def gist(kind: str, digits: Digits) -> str:
+    """The reasoning without what is not needed: running results of a largest or smallest digit."""
+    work = worked(kind, digits)
+    seen = join(digits)
+    return seen if kind in ("maximum", "minimum") else f"{seen} ; {join(work)}"
 
 
 def worked(kind: str, digits: Digits) -> list[int]:

@@ -55,10 +55,7 @@ def eta(gram_33: Floats, gamma: float, other: int = VISUAL) -> float:
 
 def summarize(sets: Sequence[Measured], gammas: Sequence[float]) -> dict[str, Any]:
     """Per bin, for the whole batch, and eta per gamma: every number over the sets."""
-    bins = [
-        merged([angles(s.bins_K33[k]) | {"visual_dependency": s.visual_K[k]} for s in sets])
-        for k in range(len(sets[0].tokens_K))
-    ]
+    bins = [merged([of_bin(s, k) for s in sets]) for k in range(len(sets[0].tokens_K))]
     return {
         "interval": "mean, and half the width of its 95% t interval over the repeats",
         "bins": [
@@ -79,6 +76,13 @@ def summarize(sets: Sequence[Measured], gammas: Sequence[float]) -> dict[str, An
 def factors(gram_33: Floats, gamma: float) -> dict[str, float]:
     """eta of steering by the image, and by the language prior (the control, eq. 19)."""
     return {"eta": eta(gram_33, gamma), "eta_language": eta(gram_33, gamma, LANGUAGE)}
+
+
+def of_bin(one: Measured, k: int) -> dict[str, float]:
+    """A bin's angles, and its gradients per token."""
+    gram_33 = one.bins_K33[k]
+    per_token = lengths(gram_33 / one.tokens_K[k] ** 2)
+    return {"visual_dependency": one.visual_K[k], **angles(gram_33), **per_token}
 
 
 def lengths(gram_33: Floats) -> dict[str, float]:
