@@ -59,6 +59,12 @@ def run_config(folder: RunFolder) -> DictConfig:
         )
     cfg = OmegaConf.load(file)
     assert isinstance(cfg, DictConfig)
+    for key in ("teacher", "model.adapter", "model.trains"):
+        if OmegaConf.select(cfg, key, default="absent") == "absent":
+            raise UserError(
+                f"run={folder.path} was made by an older version: its configuration has no "
+                f"{key}; train it again"
+            )
     return cfg
 
 

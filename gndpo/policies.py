@@ -32,7 +32,9 @@ def load_policies(cfg: DictConfig) -> tuple[Policy, Teachers, Any]:
         return Policy(load_model(path, dtype), vocabulary, cfg.rollout.temperature)
 
     if cfg.model.adapter is not None:
-        add_adapter(model, cfg.model.adapter)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(cfg.seed)  # of its first matrices
+            add_adapter(model, cfg.model.adapter)
     student = Policy(model, vocabulary, cfg.rollout.temperature)
     section = OmegaConf.to_container(cfg.teacher)
     assert isinstance(section, dict)
@@ -56,3 +58,11 @@ def add_adapter(model: PreTrainedModel, settings: DictConfig) -> None:
         model.add_adapter(LoraConfig(**values))
     except (TypeError, ValueError) as error:
         raise UserError(f"model.adapter={settings}: {error}") from error
+    output: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = set(output.parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and ("lora_" not in name or parameter in head):
+            raise UserError(
+                f"model.adapter={settings}: {name} would train; only low-rank matrices before "
+                "the language model's head may"
+            )

@@ -144,18 +144,18 @@ def filled(template: str, row: Row) -> str:
     """The template with a row's columns in place of their names."""
     columns = columns_of(row)
     try:
-        wanted = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    except ValueError as error:
+        for _, name, _, _ in string.Formatter().parse(template):
+            if name is not None and name not in columns:
+                raise UserError(
+                    f"the template {template!r} names the column '{name}', the data has "
+                    f"{', '.join(sorted(columns))}"
+                )
+        return template.format(**columns)
+    except (KeyError, ValueError) as error:
         raise UserError(
             f"the template {template!r} cannot be read ({error}); write braces that are not a "
             "column's twice"
         ) from error
-    for name in sorted(wanted - columns.keys()):
-        raise UserError(
-            f"the template {template!r} names the column '{name}', the data has "
-            f"{', '.join(sorted(columns))}"
-        )
-    return template.format(**columns)
 
 
 def columns_of(row: Row) -> dict[str, str]:

@@ -28,6 +28,10 @@ class Answers:
         T = self.ids_BT.shape[1]
         return torch.arange(T, device=self.ids_BT.device) < self.length_B[:, None]
 
+    def repeat(self, group: int) -> "Answers":
+        """Every answer `group` times, side by side."""
+        return Answers(**{name: x.repeat_interleave(group, 0) for name, x in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Script:

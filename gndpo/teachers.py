@@ -20,6 +20,8 @@ Follow = Callable[[Policy, Policy, int], None]
 @torch.no_grad()
 def ema(teacher: Policy, student: Policy, step: int, *, rate: float) -> None:
     """theta_T <- theta_T + rate (theta_S - theta_T), after every step."""
+    if not 0 < rate <= 1:
+        raise UserError(f"teacher.follow.rate={rate} must be in (0, 1]")
     for ours, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
         ours.lerp_(theirs.to(ours.dtype), rate)
 
@@ -27,6 +29,8 @@ def ema(teacher: Policy, student: Policy, step: int, *, rate: float) -> None:
 @torch.no_grad()
 def periodic(teacher: Policy, student: Policy, step: int, *, every: int) -> None:
     """theta_T <- theta_S, every `every` steps."""
+    if every < 1:
+        raise UserError(f"teacher.follow.every={every} must be 1 or larger")
     if step % every == 0:
         for ours, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
             ours.copy_(theirs)
@@ -109,9 +113,9 @@ def make_teachers(
     context: str | None,
     degrade: float,
 ) -> Teachers:
-    """weights: "pair", "student" (a copy that stays as it is, or
-    `follow`s), "adapter_off", or a checkpoint; or one
-    of these per value of `column`. load: a checkpoint's policy ("pair": the pair's teacher)."""
+    """weights: "pair", "student" (a copy that stays as it is, or `follow`s), "adapter_off", or a
+    checkpoint; or one of these per value of `column`. load: a checkpoint's policy ("pair": the
+    pair's teacher)."""
     check_teacher(weights, column, follow, degrade)
     named = {ONLY: weights} if isinstance(weights, str) else dict(weights)
     made: dict[str, Policy] = {}

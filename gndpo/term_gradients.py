@@ -66,9 +66,10 @@ def measure(
     refuse_nothing(scores, signal)
     visual_N = scores.pool(signal.notes["visual_dependency"])
     bin_N = equal_bins(visual_N, bins)
-    whole_N = scores.pool(token_weights(scores.mask_BT, "sequence_mean_token_mean"))
-    weights = [*((bin_N == k).double() for k in range(bins)), whole_N]
-    grams = [gram(gradients(models, prompts, answers, scores, signal, w_N)) for w_N in weights]
+    grams = [
+        gram(gradients(models, prompts, answers, scores, signal, weight_N))
+        for weight_N in weightings(scores.mask_BT, bin_N, bins)
+    ]
     return Measured(
         tokens_K=bin_N.bincount().tolist(),
         visual_K=[float(visual_N[bin_N == k].mean()) for k in range(bins)],
@@ -143,6 +144,13 @@ def equal_bins(x_N: Tensor, bins: int) -> Tensor:
     bin_N = torch.empty(N, dtype=torch.long, device=x_N.device)
     bin_N[x_N.argsort(stable=True)] = torch.arange(N, device=x_N.device) * bins // N
     return bin_N
+
+
+def weightings(mask_BT: Tensor, bin_N: Tensor, bins: int) -> list[Tensor]:
+    """What a token counts, [N]: 1 in its bin, for every bin; last, 1 / (B T_i) in the whole batch,
+    the mean over answers of the mean over an answer's tokens."""
+    whole_N = token_weights(mask_BT, "sequence_mean_token_mean")[mask_BT]
+    return [*((bin_N == k).double() for k in range(bins)), whole_N]
 
 
 def gradients(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -49,8 +50,13 @@ class Desk:
 Writer = Callable[[Desk], Answers]
 
 
-def student(desk: Desk, script: Script | None = None, guide: Guide | None = None) -> Answers:
-    """On-policy: the student writes, after a script if there is one."""
+def student(desk: Desk) -> Answers:
+    """On-policy: the student writes."""
+    return written(desk)
+
+
+def written(desk: Desk, script: Script | None = None, guide: Guide | None = None) -> Answers:
+    """The student's answers, after a script or with a guide if there is one."""
     return generate(
         desk.student.policy,
         desk.prompts.renderings[desk.student.rendering],
@@ -79,31 +85,35 @@ def teacher(desk: Desk, *, cache: str | None) -> Answers:
 
     if cache is None:
         return write()
-    return remembered(Path(cache).expanduser() / "answers", answer_key(desk, uniform_BT), write)
+    file = Path(cache).expanduser() / "answers" / f"{answer_key(desk, uniform_BT)}.safetensors"
+    if not file.exists():
+        keep(write(), file)
+    return Answers(**load_file(file, device=str(uniform_BT.device)))
 
 
 def answer_key(desk: Desk, uniform_BT: Tensor) -> str:
-    """What the teacher's answers depend on: its weights, the prompts and the draws."""
+    """What the teacher's answers depend on: whose weights answer which prompts, and the draws."""
     rendering = desk.prompts.renderings[desk.teacher.rendering]
-    policies = desk.teacher.policies
-    weights = [p for name in sorted(policies) for p in policies[name].parameters()]
-    rows = desk.prompts.rows
-    owners = [] if desk.teacher.column is None else [desk.teacher.choose(row) for row in rows]
-    temperature = next(iter(policies.values())).head.temperature
-    tensors = [rendering.ids_PL, *rendering.vision.values(), uniform_BT, *weights]
-    return digest(tensors, f"{desk.max_tokens} {temperature} {owners}")
+    parts = desk.teacher.parts(desk.prompts.rows)
+    weights = [p for policy, which in parts for p in (which, *policy.parameters())]
+    policy = parts[0][0]
+    asked = [rendering.ids_PL, rendering.length_P, *rendering.vision.values()]
+    settings = f"{desk.max_tokens} {policy.head.temperature} {policy.vocabulary}"
+    return digest([*asked, uniform_BT, *weights], settings)
 
 
-def remembered(folder: Path, key: str, write: Callable[[], Answers]) -> Answers:
-    """Answers from a file, or written into it beside and renamed."""
-    file = folder / f"{key}.safetensors"
-    if not file.exists():
-        answers = write()
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{key}-{os.getpid()}"
+def keep(answers: Answers, file: Path) -> None:
+    """Into a file, written beside and renamed: no half-written one is ever read."""
+    beside = file.with_name(f".{file.stem}-{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: x.contiguous() for name, x in vars(answers).items()}, beside)
         beside.rename(file)
-    return Answers(**load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"cannot write the teacher's answers into {file.parent} ({error}); set "
+            "rollout.writer's cache to another folder, or to null"
+        ) from error
 
 
 def data(desk: Desk, *, column: str) -> Answers:
@@ -140,17 +150,17 @@ def mixed(desk: Desk, *, other: Writer, share: float, per: str) -> Answers:
             "per is step or answer"
         )
     if per == "step":
-        return student(desk) if bool(desk.draws("mix", 1, 1) < share) else other(desk)
+        return written(desk) if bool(desk.draws("mix", 1, 1) < share) else other(desk)
     P = len(desk.prompts)
     own_P1 = torch.floor(share * desk.group + desk.draws("mix", P, 1))
     foreign_B = (torch.arange(desk.group, device=own_P1.device) >= own_P1).flatten()
-    return student(desk, script_of(other(desk), foreign_B))
+    answers = other(desk)
+    return written(desk, script_of(answers, answers.length_B * foreign_B))
 
 
-def script_of(answers: Answers, which_B: Tensor) -> Script:
-    """Whole answers as a script, for the chosen rows."""
-    length_B = answers.length_B * which_B
-    return Script(answers.ids_BT, length_B, answers.logp_BT, int(answers.author_BT.max()))
+def script_of(answers: Answers, length_B: Tensor) -> Script:
+    """The first length_B tokens of answers."""
+    return Script(answers.ids_BT, length_B, answers.logp_BT, answers.author_BT)
 
 
 def prefix(desk: Desk, *, author: Writer) -> Answers:
@@ -158,20 +168,21 @@ def prefix(desk: Desk, *, author: Writer) -> Answers:
     the author's answer of L tokens, never its last one, a_t = (1 + cos(pi t / steps)) / 2. All
     answers of a prompt continue the same prefix."""
     a = (1 + math.cos(math.pi * desk.step / desk.steps)) / 2
-    answers = author(desk.one_each())
-    length_P = torch.minimum((a * answers.length_B).floor().long(), answers.length_B - 1)
-    ids_BT, length_B, logp_BT = (
-        x.repeat_interleave(desk.group, 0) for x in (answers.ids_BT, length_P, answers.logp_BT)
-    )
-    return student(desk, Script(ids_BT, length_B, logp_BT, int(answers.author_BT.max())))
+    answers = author(desk.one_each()).repeat(desk.group)
+    length_B = torch.minimum((a * answers.length_B.double()).floor().long(), answers.length_B - 1)
+    return written(desk, script_of(answers, length_B))
 
 
 def blend(desk: Desk, *, budget: float, until: float) -> Answers:
     """Trust-region behaviour blending (arXiv 2605.31159): every token from p^(1-b) q^b, the
     largest b with KL(blend || student) <= budget (1 - step / (until steps)) nats; afterwards the
     student alone."""
+    if not (budget > 0 and until > 0):
+        raise UserError(
+            f"rollout.writer: budget={budget}, until={until}; both must be larger than 0"
+        )
     left = budget * (1 - desk.step / (until * desk.steps))
     if left <= 0:
-        return student(desk)
+        return written(desk)
     rendering = desk.prompts.renderings[desk.teacher.rendering]
-    return student(desk, guide=Guide(desk.teacher.policy, rendering, left))
+    return written(desk, guide=Guide(desk.teacher.policy, rendering, left))

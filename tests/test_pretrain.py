@@ -1,3 +1,4 @@
+import functools
 import json
 from dataclasses import replace
 from functools import partial
@@ -9,10 +10,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from gndpo.build import config_folder
+from gndpo.data.contexts import Context
 from gndpo.data.digits import KINDS, DigitsRows
 from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
-from gndpo.models.load import load_model, load_processor
+from gndpo.models.load import Pair, load_model, load_processor
 from gndpo.policy import Policy, Vocabulary
 from gndpo.pretrain import Plan, main, pretrained_pair, train
 from gndpo.supervised import Recipe, fit, make_lesson, make_optimizers, solution_nats
@@ -34,8 +36,10 @@ ROWS = partial(
     kinds=list(KINDS),
     augment=None,
     images=None,
+    language="plain",
 )
 OTHER = partial(ROWS, kinds=["sum"])
+UNTAUGHT = Context("{steps}", "{solution}", share=0.0)
 
 
 @pytest.fixture
@@ -76,9 +80,27 @@ def test_training_repeats_bitwise_and_follows_the_seed(tmp_path):
     assert weights[0] == weights[1] != weights[2]
 
 
+def test_contexts_are_taught_by_their_share_and_measured_in_any_case(tmp_path):
+    half = Context("system {problem}", "\\boxed{{ {answer} }}", share=0.5)
+    weights = []
+    for number, contexts in enumerate(({}, {"untaught": UNTAUGHT}, {"half": half})):
+        folder = tmp_path / str(number)
+        report = train(replace(PLAN, contexts=contexts), ROWS, 0, 2, folder, show=False)
+        assert set(report["contexts"]) == set(contexts)
+        for measured in report["contexts"].values():
+            assert {"eval/acc_1", "eval/acc_k", "eval/length"} <= set(measured)
+        weights.append((folder / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"student": replace(PLAN, recipe=replace(RECIPE, lr=1e-3))}, {"rows": OTHER}],
+    [
+        {"seed": 1},
+        {"student": replace(PLAN, recipe=replace(RECIPE, lr=1e-3))},
+        {"student": replace(PLAN, contexts={"untaught": UNTAUGHT})},
+        {"rows": OTHER},
+    ],
 )
 def test_other_settings_are_another_pair(tmp_path, monkeypatch, changes):
     monkeypatch.setattr("gndpo.pretrain.cached", lambda folder, make: folder)
@@ -125,6 +147,26 @@ def test_the_command_trains_the_shipped_pair_and_says_what_it_can_do(tmp_path, m
     student, teacher = capsys.readouterr().out.splitlines()
     assert student.startswith("student: ")
     assert teacher.endswith("/teacher")
+
+
+def test_the_command_says_what_a_model_can_do_in_every_context(tmp_path, monkeypatch, capsys):
+    able = {"eval/acc_1": 0.5, "eval/acc_k": 0.4, "eval/length": 12.4}
+
+    @functools.wraps(pretrained_pair)
+    def found(*, student, teacher, **_):
+        assert student.contexts == teacher.contexts
+        contexts = dict.fromkeys(student.contexts, able)
+        report = {"eval/blind": 0.1, "seconds": 1.0, "contexts": contexts} | able
+        (tmp_path / "pretrain.json").write_text(json.dumps({"student": report, "teacher": report}))
+        return Pair(student=tmp_path / "student", teacher=tmp_path / "teacher")
+
+    monkeypatch.setattr("gndpo.pretrain.pretrained_pair", found)
+    monkeypatch.setattr("sys.argv", ["gndpo-pretrain", "model=digits_contexts", "cache_dir=/no"])
+    main()
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    names = ("answer", "solution", "concise", "harness", "foreign")
+    inside = [f"  in context {name}" for name in names]
+    assert lines == ["student", *inside, "teacher", *inside]
 
 
 def test_a_quarter_of_the_shipped_rows_lose_their_image():

@@ -1,8 +1,9 @@
-"""Sampling: the distribution it draws from, its edges, where answers end, and that what it reports
-is what scoring finds."""
+"""Sampling: the distribution it draws from, its edges, where answers end, that what it reports is
+what scoring finds; scripts that others began, and blends."""
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,18 @@ from torch import nn
 
 from gndpo.policy import Policy, Vocabulary
 from gndpo.rng import uniform
-from gndpo.rollout import Answers, generate, inverse_cdf
+from gndpo.rollout import (
+    Answers,
+    Guide,
+    Script,
+    blend,
+    blended,
+    divergence_of,
+    generate,
+    inverse_cdf,
+)
 from gndpo.rows import NEVER
+from gndpo.scores import DATA, STUDENT, TEACHER
 
 G, LIMIT = 8, 12
 
@@ -156,7 +167,241 @@ def test_padding_that_is_an_eos_keeps_its_place_in_the_answer(student, rendering
     assert (got.logp_BT[got.mask_BT] < 0).all()
 
 
-def test_mask_of_answers():
-    zeros = torch.zeros(2, 3)
-    answers = Answers(zeros.long(), torch.tensor([1, 3]), zeros, torch.tensor([False, True]))
+def test_mask_of_answers_and_their_copies():
+    zeros, cut = torch.zeros(2, 3), torch.tensor([False, True])
+    answers = Answers(zeros.long(), torch.tensor([1, 3]), zeros, cut, zeros.long())
     assert answers.mask_BT.tolist() == [[True, False, False], [True, True, True]]
+    assert answers.repeat(2).length_B.tolist() == [1, 1, 3, 3]
+    assert answers.repeat(2).ids_BT.shape == (4, 3)
+
+
+@pytest.fixture(scope="module")
+def foreign(teacher, renderings):
+    """Answers of another author, and how many of their tokens each row is given: none, a third,
+    two thirds, all."""
+    draws = torch.from_numpy(uniform(0, "teacher", 0, range(3 * G), LIMIT))
+    answers = generate(teacher, renderings["image"], group=G, max_tokens=LIMIT, uniform_BT=draws)
+    answers = replace(answers, author_BT=TEACHER * answers.mask_BT.long())
+    return answers, answers.length_B * (torch.arange(3 * G) % 4) // 3
+
+
+@pytest.fixture(scope="module")
+def prompted(student, renderings, draws, foreign):
+    """The student's answers after those scripts."""
+    answers, length_B = foreign
+    script = Script(answers.ids_BT, length_B, answers.logp_BT, answers.author_BT)
+    return generate(
+        student,
+        renderings["image"],
+        group=G,
+        max_tokens=LIMIT,
+        uniform_BT=draws,
+        script=script,
+    )
+
+
+def padded(x_BT, T):
+    return nn.functional.pad(x_BT, (0, T - x_BT.shape[1]))
+
+
+def test_a_script_comes_out_as_it_is(student, foreign, prompted):
+    answers, length_B = foreign
+    T = prompted.ids_BT.shape[1]
+    given_BT = torch.arange(T) < length_B[:, None]
+    assert (prompted.length_B >= length_B).all()
+    for name in ("ids_BT", "logp_BT", "author_BT"):
+        theirs_BT = padded(getattr(answers, name), LIMIT)[:, :T]
+        assert torch.equal(getattr(prompted, name)[given_BT], theirs_BT[given_BT]), name
+    own_BT = prompted.mask_BT & ~given_BT
+    assert own_BT.any(1).sum() > G
+    assert (prompted.author_BT[own_BT] == STUDENT).all()
+    assert (prompted.author_BT[given_BT] == TEACHER).all()
+    padding_BT = ~prompted.mask_BT
+    assert padding_BT.any()
+    assert (prompted.ids_BT[padding_BT] == student.vocabulary.pad).all()
+    assert not prompted.logp_BT[padding_BT].any()
+    assert not prompted.author_BT[padding_BT].any()
+
+
+def test_after_a_script_the_student_samples_what_it_says_given_the_script(
+    student, renderings, draws, foreign, prompted
+):
+    T = prompted.ids_BT.shape[1]
+    hidden_BTH = student.hidden(renderings["image"], prompted.ids_BT).detach()
+    logp_BTV = student.head.log_probs(hidden_BTH)
+    own_BT = prompted.mask_BT & (torch.arange(T) >= foreign[1][:, None])
+    logp_BT = logp_BTV.gather(-1, prompted.ids_BT[..., None])[..., 0]
+    torch.testing.assert_close(prompted.logp_BT[own_BT], logp_BT[own_BT], atol=1e-9, rtol=0)
+    for t in range(T):
+        again_B = inverse_cdf(logp_BTV[:, t], draws[:, t])
+        assert torch.equal(again_B[own_BT[:, t]], prompted.ids_BT[own_BT[:, t], t])
+
+
+def test_rows_without_a_script_are_what_they_would_be_without_any(answers, foreign, prompted):
+    free_B = foreign[1] == 0
+    assert free_B.sum() >= 6
+    for name in ("length_B", "truncated_B"):
+        assert torch.equal(getattr(prompted, name)[free_B], getattr(answers, name)[free_B])
+    for name in ("ids_BT", "logp_BT", "author_BT"):
+        mask_BT = answers.mask_BT[free_B]
+        a, b = getattr(prompted, name)[free_B], getattr(answers, name)[free_B]
+        assert torch.equal(padded(a, LIMIT)[padded(mask_BT, LIMIT)], b[mask_BT]), name
+
+
+def test_a_script_of_whole_answers_leaves_nothing_to_write(student, renderings, draws, foreign):
+    answers, _ = foreign
+    script = Script(answers.ids_BT, answers.length_B, answers.logp_BT, answers.author_BT)
+    image = renderings["image"]
+    got = generate(student, image, group=G, max_tokens=LIMIT, uniform_BT=draws, script=script)
+    for name, x in vars(answers).items():
+        assert torch.equal(getattr(got, name), x), name
+
+
+def test_an_end_inside_a_script_ends_the_answer(student, renderings, draws):
+    ids_BT = torch.tensor([5, 6, 3, 7, 8, 9]).expand(3 * G, 6)
+    logp_BT = torch.full((3 * G, 6), -0.5).double()
+    length_B = torch.full((3 * G,), 6)
+    script = Script(ids_BT, length_B, logp_BT, torch.full_like(ids_BT, DATA))
+    length_B[0] = 0
+    got = generate(
+        student, renderings["image"], group=G, max_tokens=LIMIT, uniform_BT=draws, script=script
+    )
+    assert got.ids_BT.shape[1] > 3  # row 0 goes on
+    pad = student.vocabulary.pad
+    for row in got.ids_BT[1:].tolist():
+        assert row == [5, 6, 3] + [pad] * (len(row) - 3)
+    assert got.length_B[1:].eq(3).all()
+    assert not got.truncated_B[1:].any()
+    assert got.author_BT[1:].sum(1).eq(3 * DATA).all()
+    assert got.logp_BT[1:].sum(1).eq(-1.5).all()
+
+
+def test_a_script_longer_than_the_limit_is_cut_there(student, renderings, draws):
+    ids_BT = torch.full((3 * G, LIMIT), 5)
+    logp_BT = torch.zeros(3 * G, LIMIT)
+    length_B = torch.zeros(3 * G, dtype=torch.long)
+    length_B[3] = LIMIT
+    script = Script(ids_BT, length_B, logp_BT, torch.full_like(ids_BT, TEACHER))
+    image = renderings["image"]
+    got = generate(student, image, group=G, max_tokens=4, uniform_BT=draws, script=script)
+    plain = generate(student, image, group=G, max_tokens=4, uniform_BT=draws)
+    assert got.ids_BT[3].tolist() == [5] * 4
+    assert got.truncated_B[3]
+    assert got.length_B[3] == 4
+    others = torch.arange(3 * G) != 3
+    assert torch.equal(got.ids_BT[others], plain.ids_BT[others])
+    assert torch.equal(got.truncated_B[others], plain.truncated_B[others])
+
+
+P_BV = torch.tensor(
+    [[1.0, 0.5, 0.0, -0.5, -1.0], [0.0, 1.0, 0.5, 0.0, -1.0], [0.5, -1.0, 1.0, 0.0, 2.0]]
+).double()
+Q_BV = torch.tensor(
+    [[2.0, 0.0, 0.5, -1.0, -2.0], [0.5, 1.0, 1.5, -1.0, 0.0], [2.0, 1.0, 0.0, 0.5, -3.0]]
+).double()
+
+
+def blend_of(beta):
+    beta_B1 = torch.as_tensor(beta, dtype=torch.double).expand(3).reshape(3, 1)
+    return blended(P_BV.log_softmax(-1), Q_BV.log_softmax(-1), beta_B1)
+
+
+def kl_to_student(logm_BV):
+    return divergence_of(logm_BV, P_BV.log_softmax(-1))[:, 0]
+
+
+def test_a_blend_by_hand():
+    """p^(1/2) q^(1/2) in proportion; its KL to p."""
+    p_BV, q_BV = P_BV.softmax(-1), Q_BV.softmax(-1)
+    mean_BV = (p_BV * q_BV).sqrt()
+    torch.testing.assert_close(blend_of(0.5).exp(), mean_BV / mean_BV.sum(-1, keepdim=True))
+    expected = torch.tensor([0.05969133, 0.04796192, 0.69032334]).double()
+    torch.testing.assert_close(kl_to_student(blend_of(0.5)), expected, atol=1e-8, rtol=0)
+    torch.testing.assert_close(blend_of(0.0).exp(), p_BV)
+    torch.testing.assert_close(blend_of(1.0).exp(), q_BV)
+
+
+def test_the_budget_chooses_the_blend():
+    """beta* for 0.02 nats, by bisection elsewhere."""
+    found = blend(P_BV.log_softmax(-1), Q_BV.log_softmax(-1), 0.02)
+    expected = blend_of([0.27976408, 0.31488034, 0.07277359])
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        kl_to_student(found), torch.full((3,), 0.02).double(), atol=1e-8, rtol=0
+    )
+
+
+@given(low=st.floats(0, 1), high=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_the_kl_of_a_blend_grows_with_its_share(low, high, seed):
+    generator = torch.Generator().manual_seed(seed)
+    p_BV, q_BV = (3 * torch.randn(2, 6, 9, generator=generator).double()).log_softmax(-1)
+    low, high = sorted((low, high))
+    kl = [
+        divergence_of(blended(p_BV, q_BV, torch.full((6, 1), beta).double()), p_BV)
+        for beta in (low, high)
+    ]
+    assert (kl[0] <= kl[1] + 1e-12).all()
+
+
+@given(budget=st.floats(1e-4, 3), seed=st.integers(0, 1000))
+def test_a_blend_uses_its_budget_or_is_the_guide(budget, seed):
+    generator = torch.Generator().manual_seed(seed)
+    p_BV, q_BV = (2 * torch.randn(2, 6, 9, generator=generator).double()).log_softmax(-1)
+    found_BV = blend(p_BV, q_BV, budget)
+    kl_B, whole_B = divergence_of(found_BV, p_BV)[:, 0], divergence_of(q_BV, p_BV)[:, 0]
+    torch.testing.assert_close(kl_B, whole_B.clamp(max=budget), atol=1e-6, rtol=0)
+    inside_B = whole_B <= budget
+    torch.testing.assert_close(found_BV[inside_B], q_BV[inside_B], atol=1e-12, rtol=0)
+
+
+def test_a_blend_keeps_forbidden_ids_impossible():
+    forbidden = torch.tensor([1, 3])
+    p_BV, q_BV = (x.index_fill(1, forbidden, NEVER).log_softmax(-1) for x in (P_BV, Q_BV))
+    for budget in (1e-6, 0.02, 10.0):
+        found_BV = blend(p_BV.float(), q_BV.float(), budget)
+        assert found_BV.isfinite().all()
+        assert not found_BV.exp()[:, forbidden].any()
+        torch.testing.assert_close(found_BV.exp().sum(-1), torch.ones(3))
+
+
+@pytest.fixture(scope="module")
+def guided(student, teacher, renderings, draws):
+    """Written with a teacher that sees another rendering."""
+    guide = Guide(teacher, renderings["text"], 0.3)
+    return generate(
+        student, renderings["image"], group=G, max_tokens=LIMIT, uniform_BT=draws, guide=guide
+    )
+
+
+def test_guided_answers_are_drawn_from_the_blend_of_both_and_say_so(
+    student, teacher, renderings, draws, guided
+):
+    p_BTV, q_BTV = (
+        policy.head.log_probs(policy.hidden(renderings[rendering], guided.ids_BT)).detach()
+        for policy, rendering in ((student, "image"), (teacher, "text"))
+    )
+    mask_BT = guided.mask_BT
+    m_NV = blend(p_BTV[mask_BT], q_BTV[mask_BT], 0.3)
+    draws_N = draws[:, : mask_BT.shape[1]][mask_BT]
+    assert torch.equal(inverse_cdf(m_NV, draws_N), guided.ids_BT[mask_BT])
+    m_N = m_NV.gather(-1, guided.ids_BT[mask_BT][:, None])[:, 0]
+    torch.testing.assert_close(guided.logp_BT[mask_BT], m_N, atol=1e-6, rtol=0)
+    p_N = scored(student, renderings["image"], guided.ids_BT)[mask_BT]
+    assert (guided.logp_BT[mask_BT] - p_N).abs().max() > 0.1
+    assert (guided.author_BT == STUDENT).all()
+
+
+@pytest.mark.parametrize(("budget", "which"), [(1e-13, "student"), (1e3, "teacher")])
+def test_a_guide_without_limit_writes_alone_and_without_budget_not_at_all(
+    request, student, renderings, draws, budget, which
+):
+    alone = request.getfixturevalue(which)
+    image = renderings["image"]
+    guide = Guide(request.getfixturevalue("teacher"), image, budget)
+    options = {"group": G, "max_tokens": LIMIT, "uniform_BT": draws}
+    got, expected = (
+        generate(student, image, guide=guide, **options),
+        generate(alone, image, **options),
+    )
+    assert torch.equal(got.ids_BT, expected.ids_BT)
+    torch.testing.assert_close(got.logp_BT, expected.logp_BT, atol=1e-4, rtol=0)

@@ -64,7 +64,9 @@ KINDS: Mapping[str, Kind] = {
 NUMBERS = range(-18, 37)
 """Every number that a solution can hold: from 0 - 18 to 4 * 9."""
 PLACES = ("top left", "top right", "bottom left", "bottom right")
-LANGUAGES = ("plain", "reversed")
+LANGUAGES = ("plain", "foreign")
+FALSE_FRIENDS = (("largest", "smallest"), ("row", "column"), ("top", "left"), ("bottom", "right"))
+"""Words that stand for each other in the foreign language."""
 
 
 class Handwriting(NamedTuple):
@@ -84,8 +86,8 @@ class DigitsRows:
     """Endless rows of one split; row i is a pure function of (split, seed, i).
 
     blocks: for every split the first image and the one after the last.
-    language: of the question; "plain", or "reversed" for its words from last to first. The field
-    `translation` is the question in the other one.
+    language: of the question, "plain" or "foreign"; the field `translation` is the question in the
+    other one.
     augment, images: for training rows only; images: how many of the block are seen, None is all.
     """
 
@@ -155,7 +157,7 @@ def make_row(kind: str, digits: Digits, image: Image.Image, language: str) -> Ro
     work = worked(kind, digits)
     answer = str(work[-1])
     plain = KINDS[kind].problem
-    foreign = " ".join(reversed(plain.split()))
+    foreign = abroad(plain)
     problem, translation = (plain, foreign) if language == "plain" else (foreign, plain)
     return Row(
         images=[image],
@@ -170,6 +172,12 @@ def make_row(kind: str, digits: Digits, image: Image.Image, language: str) -> Ro
             "translation": translation,
         },
     )
+
+
+def abroad(question: str) -> str:
+    """In a toy language: the words from last to first, with false friends."""
+    friends = {word: friend for a, b in FALSE_FRIENDS for word, friend in ((a, b), (b, a))}
+    return " ".join(friends.get(word, word) for word in reversed(question.split()))
 
 
 def steps(kind: str) -> str:

@@ -122,8 +122,7 @@ def angle_table(summary: Mapping[str, Any]) -> Table:
 
 
 def eta_table(summary: Mapping[str, Any]) -> Table:
-    title = "eta: keeps the gradient as long as without steering"
-    table = plain_table(title, "gamma", "by the image", "by language")
+    table = plain_table("eta, steering", "gamma", "by the image", "by language")
     for row in summary["eta"]:
         both = (written(row[name], ".3f") for name in ("eta", "eta_language"))
         table.add_row(f"{row['gamma']:g}", *both)

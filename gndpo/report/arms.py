@@ -12,13 +12,16 @@ NOT_AN_ARM = {
     *("logger", "callbacks", "cache_dir"),
 }
 
+# What a preset of a method changes on purpose.
+METHOD = {"model", "reward", "rollout", "surrogate", "teacher", "updates"}
+
 # Keys below other roots that are the run's seed, or a place.
 FOLLOWS_THE_RUN = {"data.seed", "model.pair.cache_dir"}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """All runs of one strategy with one set of overrides."""
+    """All runs of one strategy, or of one method, with one set of overrides."""
 
     name: str
     strategy: str
@@ -34,26 +37,27 @@ class Arm:
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:
-    """Arms in order of appearance of their strategy, named by strategy.
+    """Arms in order of appearance, named by strategy, or by preset where that is a method.
 
-    Where one strategy has several arms, the overrides in which they differ are added to the name.
+    Where one name has several arms, the overrides in which they differ are added to it.
     """
-    by_strategy: dict[str, dict[frozenset[str], list[Run]]] = defaultdict(dict)
+    by_title: dict[str, dict[frozenset[str], list[Run]]] = defaultdict(dict)
     for run in runs:
-        by_strategy[run.strategy].setdefault(_identity(run), []).append(run)
+        by_title[run.method or run.strategy].setdefault(_identity(run), []).append(run)
     arms = []
-    for strategy, variants in by_strategy.items():
+    for title, variants in by_title.items():
         common = frozenset.intersection(*variants)
         for overrides, members in variants.items():
-            name = " ".join([strategy, *sorted(_short(o) for o in overrides - common)])
-            arms.append(Arm(name, strategy, tuple(_one_per_seed(members))))
+            name = " ".join([title, *sorted(_short(o) for o in overrides - common)])
+            arms.append(Arm(name, members[0].strategy, tuple(_one_per_seed(members))))
     return arms
 
 
 def _identity(run: Run) -> frozenset[str]:
     """The overrides that make this run what it is, seed and bookkeeping aside."""
     overrides = (str(override).lstrip("+~") for override in run.info.get("overrides") or [])
-    return frozenset(o for o in overrides if _root(o) not in NOT_AN_ARM and _key(o) != "advantage")
+    kept = {o for o in overrides if _root(o) not in NOT_AN_ARM and _key(o) != "advantage"}
+    return frozenset(kept | {f"advantage={run.strategy}"})
 
 
 def _key(override: str) -> str:
@@ -80,11 +84,19 @@ def _one_per_seed(runs: Sequence[Run]) -> list[Run]:
 def unintended(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Settings beside the strategy and the seed that are not the same in all runs: {key: values}.
 
-    Empty is what a comparison should be. Runs without a stored configuration are left out.
+    Empty is what a comparison should be. Runs without a stored configuration are left out, and
+    methods where they differ on purpose; their budget, optimizer and data are compared.
     """
-    configs = [run.config for run in runs if run.config]
-    keys = {key for config in configs for key in config if _compared(key)}
-    values = {key: {str(config.get(key, "absent")) for config in configs} for key in keys}
+    known = [run for run in runs if run.config]
+    keys = {key for run in known for key in run.config if _compared(key)}
+    values = {
+        key: {
+            str(run.config.get(key, "absent"))
+            for run in known
+            if not (run.method and _root(key) in METHOD)
+        }
+        for key in keys
+    }
     return {key: sorted(found) for key, found in sorted(values.items()) if len(found) > 1}
 
 

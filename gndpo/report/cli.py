@@ -18,7 +18,7 @@ from gndpo.report import table
 from gndpo.report.arms import Arm, group, unintended
 from gndpo.report.load import Run, find_runs
 from gndpo.report.measures import Summary, references, summarize
-from gndpo.report.verdict import ordered, verdict
+from gndpo.report.verdict import by_learning, verdict
 
 SHOWN_SETTINGS = 8
 LEAST_WIDTH = 160  # a narrow terminal wraps the lines, which is better than cut numbers
@@ -74,7 +74,7 @@ def build(runs: list[Run]) -> Report:
     """All numbers of the comparison, the arm that learned most first."""
     arms = group(runs)
     summaries = [summarize(arm) for arm in arms]
-    ranked = ordered(summaries, "accuracy", most_first=True)
+    ranked = by_learning(summaries)
     rest = [summary for summary in summaries if summary not in ranked]
     return Report(runs, arms, references(runs), ranked + rest)
 
@@ -98,7 +98,8 @@ def write(report: Report, out: Path) -> list[str]:
     figures = draw_all(report.arms, report.summaries, out)
     (out / "report.md").write_text(as_markdown(report, figures), encoding="utf-8")
     (out / "report.csv").write_text(table.as_csv(report.rows), encoding="utf-8")
-    return ["report.md", "report.csv", *figures]
+    pages = ["report.md", "report.csv"]
+    return [*figures, *pages] if "ranking.png" in figures else [*pages, *figures]
 
 
 def as_markdown(report: Report, figures: Sequence[str]) -> str:
@@ -145,12 +146,14 @@ def _fairness(runs: Sequence[Run]) -> str:
     if not all(run.config for run in runs):
         return "Some runs have no .hydra/config.yaml, so it is not known whether all are alike."
     differing = unintended(runs)
+    methods = "Presets of methods differ by design. " if any(run.method for run in runs) else ""
     if not differing:
-        return "Apart from the advantage and the seed, all runs have the same configuration."
+        that = "that, the advantage" if methods else "the advantage"
+        return f"{methods}Apart from {that} and the seed, all runs have the same configuration."
     shown = [f"{key} ({', '.join(values)})" for key, values in differing.items()]
     more = f" and {len(shown) - SHOWN_SETTINGS} more" if len(shown) > SHOWN_SETTINGS else ""
     listed = ", ".join(shown[:SHOWN_SETTINGS])
-    return f"Runs differ in more than the advantage and the seed: {listed}{more}."
+    return f"{methods}Runs differ in more than the advantage and the seed: {listed}{more}."
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ from gndpo.report.labels import Ends, label_ends, plain_ticks
 from gndpo.report.load import Floats, Run, eval_rows, series
 from gndpo.report.measures import Summary, validation_curve
 from gndpo.report.palette import GREY, STYLE, Look, looks
+from gndpo.report.ranking import draw_ranking
 from gndpo.report.table import digits
 from gndpo.report.verdict import ordered
 
 Read = Callable[[Run], tuple[Floats, Floats]]
 LONGEST_TITLE = 64  # characters that fit over one panel
+MOST_LINES = 10  # arms whose curves can be told apart
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,13 @@ PANELS = (
 
 
 def draw_all(arms: Sequence[Arm], summaries: Sequence[Summary], out: Path) -> list[str]:
-    """Write overview.png and one file per panel that has data; gives the names written."""
+    """Write overview.png and one file per panel that has data, or ranking.png for many arms.
+
+    Gives the names written.
+    """
     shown = [arm for arm in arms if arm.completed]
+    if len(shown) > MOST_LINES:
+        return draw_ranking(shown, summaries, out)
     panels = [panel for panel in PANELS if any(_band(panel, panel.read, arm) for arm in shown)]
     if not panels:
         return []

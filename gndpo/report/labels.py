@@ -1,6 +1,7 @@
 """Words and numbers beside a panel: names at the ends of lines, plain ticks on a log axis."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -11,13 +12,14 @@ Ends = dict[str, float]  # arm: the last value of its line
 LABEL_GAP = 0.055  # least distance of two labels, in heights of the axes
 
 
-def plain_ticks(axes: Axes) -> None:
+def plain_ticks(axes: Axes, along: Literal["x", "y"] = "y") -> None:
     """1, 2, 5, 10 instead of powers of ten; only 1, 10, 100 over more than two decades."""
-    low, high = axes.get_ylim()
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
     subs = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def label_ends(axes: Axes, ends: Ends, look_of: Mapping[str, Look]) -> None:

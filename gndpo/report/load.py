@@ -41,6 +41,11 @@ class Run:
         return str(self.info.get("experiment") or "")
 
     @property
+    def method(self) -> str | None:
+        """The preset of a whole method, e.g. `methods/gkd`, where the run was one."""
+        return self.experiment if self.experiment.startswith("methods/") else None
+
+    @property
     def completed(self) -> bool:
         return bool(self.info.get("status") == "completed")
 

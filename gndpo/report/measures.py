@@ -12,6 +12,7 @@ from gndpo.report.stats import Interval
 
 Measures = dict[str, float | None]
 ROUNDING = 1e-9
+LONGEST_NAME = 32  # characters of a reference that several experiments share
 ACCURACIES = {
     "accuracy": "eval/acc_1",
     "accuracy_t1": "eval/acc_k",
@@ -45,6 +46,7 @@ def measure(run: Run) -> Measures:
     final = _accuracies(_last(eval_rows(run, "student", "test")))
     base, teacher = base_measures(run)["accuracy"], teacher_measures(run)["accuracy"]
     return final | {
+        "gain": stats.gain(final["accuracy"], base),
         "gap_closed": stats.gap_closed(final["accuracy"], base, teacher),
         "kl": stats.tail_mean(series(run.metrics, "teacher/kl")[1]),
         "grad_norm": stats.median(norms),
@@ -81,23 +83,45 @@ def teacher_measures(run: Run) -> Measures:
 
 
 def references(runs: Sequence[Run]) -> list[Summary]:
-    """Base student and teacher; one row each per experiment where these used other models."""
+    """Base student and teacher, and a row more for experiments that used other models."""
     rows = []
     for title, read in (("base student", base_measures), ("teacher", teacher_measures)):
-        found = {e: _reference(title, read, _of_experiment(runs, e)) for e in _experiments(runs)}
-        if len({_accuracy(row) for row in found.values()}) > 1:
-            rows += [_renamed(row, f"{title} ({e})") for e, row in found.items()]
-        else:
-            rows.append(next(iter(found.values())))
+        first, *others = groups = _by_model(runs, read)
+        usual = not others or len(first) > len(others[0])
+        for experiments in groups:
+            plain = usual and experiments is first
+            name = title if plain else _named(title, experiments)
+            rows.append(_reference(name, read, _of_experiments(runs, experiments)))
     return rows
 
 
+def _by_model(runs: Sequence[Run], read: Callable[[Run], Measures]) -> list[list[str]]:
+    """Experiments whose model is equally accurate, most first; unmeasured ones only if all are."""
+    found: dict[float | None, list[str]] = {}
+    for experiment in dict.fromkeys(run.experiment for run in runs):
+        row = _reference("", read, _of_experiments(runs, [experiment]))
+        found.setdefault(_accuracy(row), []).append(experiment)
+    measured = [experiments for accuracy, experiments in found.items() if accuracy is not None]
+    return sorted(measured or found.values(), key=len, reverse=True)
+
+
+def _named(title: str, experiments: Sequence[str]) -> str:
+    """`teacher (self_supervised, vcsd)`, or `teacher (several_teachers +3)` where that is long."""
+    names = [name.removeprefix("methods/") or "no preset" for name in experiments]
+    whole = f"{title} ({', '.join(names)})"
+    short = f"{title} ({names[0]} +{len(names) - 1})"
+    return whole if len(names) == 1 or len(whole) <= LONGEST_NAME else short
+
+
 def _reference(title: str, read: Callable[[Run], Measures], runs: Iterable[Run]) -> Summary:
-    """One model seen from many runs: one value per seed, and one in all where these agree."""
+    """One model seen from many runs: the median per seed, and one value where all seeds agree.
+
+    A median, because a few methods measure the base student's KL on other answers or teachers.
+    """
     by_seed: dict[int, list[Measures]] = {}
     for run in runs:
         by_seed.setdefault(run.seed, []).append(read(run))
-    values = _over_seeds([_mean(measured) for measured in by_seed.values()])
+    values = _over_seeds([_median(measured) for measured in by_seed.values()])
     alike = {k: v.most - v.least < ROUNDING for k, v in values.items()}
     shown = {k: stats.interval([v.mean]) if alike[k] else v for k, v in values.items()}
     return Summary(title, None, 0, 0, shown)
@@ -109,8 +133,9 @@ def _over_seeds(measured: Sequence[Measures]) -> dict[str, Interval]:
     return {name: stats.interval(values) for name, values in found.items() if values}
 
 
-def _mean(measured: Sequence[Measures]) -> Measures:
-    return {name: value.mean for name, value in _over_seeds(measured).items()}
+def _median(measured: Sequence[Measures]) -> Measures:
+    names = dict.fromkeys(name for measures in measured for name in measures)
+    return {name: stats.median(np.array(_present(measured, name))) for name in names}
 
 
 def _present(measured: Sequence[Measures], name: str) -> list[float]:
@@ -134,18 +159,10 @@ def _of(reduce: Callable[[Floats], float], run: Run, key: str) -> float | None:
     return float(reduce(finite)) if len(finite) else None
 
 
-def _experiments(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(run.experiment for run in runs))
-
-
-def _of_experiment(runs: Sequence[Run], experiment: str) -> list[Run]:
-    return [run for run in runs if run.experiment == experiment]
+def _of_experiments(runs: Sequence[Run], experiments: Sequence[str]) -> list[Run]:
+    return [run for run in runs if run.experiment in experiments]
 
 
 def _accuracy(row: Summary) -> float | None:
     found = row.values.get("accuracy")
     return round(found.mean, 9) if found else None
-
-
-def _renamed(row: Summary, name: str) -> Summary:
-    return Summary(name, row.strategy, row.completed, row.unfinished, row.values)

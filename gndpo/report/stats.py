@@ -56,6 +56,11 @@ def t_half_width(values_NS: Floats) -> Floats:
     return half_S
 
 
+def gain(accuracy: float | None, base: float | None) -> float | None:
+    """accuracy - base, where both were measured."""
+    return None if accuracy is None or base is None else accuracy - base
+
+
 def gap_closed(accuracy: float | None, base: float | None, teacher: float | None) -> float | None:
     """(accuracy - base) / (teacher - base).
 

@@ -29,6 +29,10 @@ def percent(x: float) -> str:
     return f"{100 * x:.1f}"
 
 
+def points(x: float) -> str:
+    return f"{round(100 * x, 1) + 0.0:+.1f}"
+
+
 def whole_percent(x: float) -> str:
     return f"{100 * x:.0f}"
 
@@ -43,6 +47,7 @@ def count(x: float) -> str:
 
 LEARNING = (
     Column("accuracy", "accuracy %", percent, "interval"),
+    Column("gain", "gain points", points, "interval"),
     Column("gap_closed", "gap closed %", whole_percent, "interval"),
     Column("accuracy_t1", "at T=1 %", percent, "interval"),
     Column("blind", "blind %", percent),
@@ -63,9 +68,9 @@ CSV_ONLY = ("pass_k", "format", "truncated", "tokens_per_s")
 
 LEARNING_NOTE = (
     "Greedy accuracy on unseen test images, mean ± 95% t interval over seeds that completed. "
-    "Gap closed = (accuracy - base) / (teacher - base), per run. At T=1: mean over sampled "
-    "answers. Blind: greedy without the image. KL to teacher: nats per token, mean of the last "
-    "tenth of its measurements (base student: the first). s/step: median."
+    "Gain = accuracy - base, gap closed = gain / (teacher - base), both per run. At T=1: mean over "
+    "sampled answers. Blind: greedy without the image. KL to teacher: nats per token, mean of the "
+    "last tenth of its measurements (base student: the first, median over runs). s/step: median."
 )
 STABILITY_NOTE = (
     "Per run, then the mean over seeds (least-most in brackets). Grad norm: median, before "
@@ -89,7 +94,7 @@ def cell(value: Interval | None, column: Column) -> str:
         return MISSING
     mean = column.write(value.mean)
     if column.spread == "interval" and value.half is not None:
-        return f"{mean} ± {column.write(value.half)}"
+        return f"{mean} ± {column.write(value.half).lstrip('+')}"
     ends = [column.write(value.least), column.write(value.most)]
     if column.spread == "range" and ends[0] != ends[1]:
         return f"{mean} ({'-'.join(ends)})"

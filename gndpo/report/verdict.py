@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from gndpo.report.measures import Summary
-from gndpo.report.table import LEARNING, cell, count, digits
+from gndpo.report.stats import Interval
+from gndpo.report.table import LEARNING, cell, count, digits, points
+from gndpo.report.words import listed
 
 ACCURACY = LEARNING[0]
 
@@ -15,17 +17,17 @@ def verdict(arms: Sequence[Summary]) -> str:
 
 
 def _learned_most(arms: Sequence[Summary]) -> str:
-    ranked = ordered(arms, "accuracy", most_first=True)
+    ranked = by_learning(arms)
     if not ranked:
         return "No strategy has a final test accuracy yet."
     best = ranked[0]
-    text = f"{best.name} learned most ({_accuracy(best)}{_gap(best)})"
-    return f"{text}{_against(best, ranked[1])}." if len(ranked) > 1 else f"{text}."
+    text = f"{best.name} learned most ({_accuracy(best)}{_gain(best)}{_gap(best)})"
+    return f"{text}{_against(best, ranked[1], _learning(arms))}." if len(ranked) > 1 else f"{text}."
 
 
-def _against(best: Summary, second: Summary) -> str:
-    first, other = best.values["accuracy"], second.values["accuracy"]
-    next_one = f"{second.name} ({_accuracy(second)})"
+def _against(best: Summary, second: Summary, key: str) -> str:
+    first, other = best.values[key], second.values[key]
+    next_one = f"{second.name} ({_accuracy(second)}{_gain(second)})"
     if first.half is None or other.half is None:
         return f", before {next_one}; with one seed there is no interval to compare"
     if first.low > other.high:
@@ -51,25 +53,24 @@ def _extremes(ranked: Sequence[Summary], key: str, write: Callable[[float], str]
         return write(arm.values[key].mean)
 
     ties = [arm.name for arm in ranked if shown(arm) == shown(ranked[0])]
-    text = f"{', '.join(ties)} ({shown(ranked[0])})"
+    text = f"{listed(ties)} ({shown(ranked[0])})"
     worst = ranked[-1]
     return text if worst.name in ties else f"{text}, least {worst.name} ({shown(worst)})"
 
 
 def _losses(arms: Sequence[Summary]) -> str:
-    """An arm beats the base student when its whole interval of the gap closed is above zero."""
-    known = [arm for arm in arms if "gap_closed" in arm.values]
+    """An arm beats the base student when its whole interval of the gain is above zero."""
+    known = [arm for arm in arms if _over_base(arm)]
     if not known:
         return ""
-    below = [arm for arm in known if arm.values["gap_closed"].high < 0]
+    below = [arm for arm in known if (over := _over_base(arm)) and over.high < 0]
     unclear = [
         arm
         for arm in known
-        if arm not in below
-        and (arm.values["gap_closed"].half is None or arm.values["gap_closed"].low <= 0)
+        if arm not in below and (over := _over_base(arm)) and (over.half is None or over.low <= 0)
     ]
     parts = [
-        f"{label}: {', '.join(f'{arm.name} ({_accuracy(arm)})' for arm in group)}"
+        f"{label}: {listed([f'{arm.name} ({_accuracy(arm)})' for arm in group])}"
         for label, group in (
             ("Worse than the base student", below),
             ("Not shown to be better than the base student", unclear),
@@ -77,7 +78,7 @@ def _losses(arms: Sequence[Summary]) -> str:
         if group
     ]
     if not parts and len(known) > 1:
-        least = ordered(known, "accuracy")[0]
+        least = by_learning(known)[-1]
         return f"All beat the base student; {least.name} learned least ({_accuracy(least)})."
     return f"{'. '.join(parts)}." if parts else f"{known[0].name} beats the base student."
 
@@ -88,19 +89,37 @@ def _unfinished(arms: Sequence[Summary]) -> str:
         for arm in arms
         if arm.unfinished
     ]
-    return (
-        f"Runs that did not complete, left out of all numbers: {', '.join(lost)}." if lost else ""
-    )
+    return f"Runs that did not complete, left out of all numbers: {listed(lost)}." if lost else ""
+
+
+def by_learning(arms: Sequence[Summary]) -> list[Summary]:
+    """The arms that were tested, the one that learned most first."""
+    return ordered(arms, _learning(arms), most_first=True)
+
+
+def _learning(arms: Sequence[Summary]) -> str:
+    """The gain, as students may start from different accuracies; unless it is not known of all."""
+    tested = [arm for arm in arms if "accuracy" in arm.values]
+    return "gain" if all("gain" in arm.values for arm in tested) else "accuracy"
 
 
 def ordered(arms: Sequence[Summary], key: str, most_first: bool = False) -> list[Summary]:
     """The arms that have this measure, by its mean."""
     known = [arm for arm in arms if key in arm.values]
-    return sorted(known, key=lambda arm: arm.values[key].mean, reverse=most_first)
+    return sorted(known, key=lambda arm: round(arm.values[key].mean, 9), reverse=most_first)
 
 
 def _accuracy(arm: Summary) -> str:
     return f"{cell(arm.values['accuracy'], ACCURACY)}%"
+
+
+def _over_base(arm: Summary) -> Interval | None:
+    return arm.values.get("gain") or arm.values.get("gap_closed")
+
+
+def _gain(arm: Summary) -> str:
+    gain = arm.values.get("gain")
+    return f", {points(gain.mean)} points" if gain else ""
 
 
 def _gap(arm: Summary) -> str:

@@ -6,7 +6,16 @@ import pytest
 from omegaconf import OmegaConf
 
 from gndpo.build import build, config_folder
-from gndpo.data.digits import KINDS, NUMBERS, DigitsRows, grid, handwriting, worked
+from gndpo.data.digits import (
+    KINDS,
+    NUMBERS,
+    DigitsRows,
+    abroad,
+    grid,
+    handwriting,
+    make_row,
+    worked,
+)
 from gndpo.data.warp import Augment, warp
 from gndpo.errors import UserError
 
@@ -14,8 +23,15 @@ BLOCKS = {"train": [0, 20], "validation": [20, 30], "test": [30, 40]}
 AUGMENT = Augment(shift=1, turn=10, scale=0.1, shear=0.1, bend=0.1, fade=0.3, gamma=0.3)
 
 
-def rows(split, seed=0, *, kinds=tuple(KINDS), blocks=BLOCKS, augment=AUGMENT, images=None):
-    return DigitsRows(split, seed, blocks=blocks, kinds=kinds, augment=augment, images=images)
+def rows(split, seed=0, **changes):
+    settings = {
+        "blocks": BLOCKS,
+        "kinds": tuple(KINDS),
+        "augment": AUGMENT,
+        "images": None,
+        "language": "plain",
+    }
+    return DigitsRows(split, seed, **(settings | changes))
 
 
 @pytest.mark.parametrize(
@@ -42,12 +58,62 @@ def test_a_row_is_a_pure_function_of_split_seed_and_index():
 
 def test_the_schema():
     row = rows("test")[3]
-    assert list(row) == ["images", "problem", "answer", "solution", "kind"]
+    assert list(row) == ["images", "problem", "answer", "solution", "kind", "fields"]
     assert [(image.mode, image.size) for image in row["images"]] == [("RGB", (32, 32))]
     numbers = [int(x) for x in re.findall(r"-?\d+", row["solution"])]
     assert numbers[4:7] == worked(row["kind"], tuple(numbers[:4]))
     assert row["solution"].endswith(f"</think> \\boxed{{ {row['answer']} }}")
     assert row["answer"] == str(numbers[6])
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "gist"),
+    [
+        (
+            "row_difference",
+            "sum top left ; sum top right ; minus bottom left ; minus bottom right",
+            "3 5 2 9 ; 8 6 -3",
+        ),
+        (
+            "maximum",
+            "largest top left ; largest top right ; largest bottom left ; largest bottom right",
+            "3 5 2 9",
+        ),
+    ],
+)
+def test_the_fields_of_3_5_2_9(kind, steps, gist):
+    assert make_row(kind, (3, 5, 2, 9), rows("test")[0]["images"][0], "plain")["fields"] == {
+        "digits": "3 5 2 9",
+        "gist": gist,
+        "steps": steps,
+        "translation": abroad(KINDS[kind].problem),
+    }
+
+
+def test_the_signs_of_the_work_are_the_words_of_the_steps():
+    for kind in ("sum", "row_difference", "column_difference"):
+        signs = [{"sum": 1, "minus": -1}[word] for word in KINDS[kind].words]
+        digits = (3, 5, 2, 9)
+        total = sum(sign * digit for sign, digit in zip(signs, digits, strict=True))
+        assert worked(kind, digits)[-1] == total
+
+
+def test_a_foreign_row_is_the_plain_one_asked_in_the_other_language():
+    plain, foreign = rows("test")[5], rows("test", language="foreign")[5]
+    assert foreign["problem"] == plain["fields"]["translation"] == abroad(plain["problem"])
+    assert foreign["fields"]["translation"] == plain["problem"]
+    assert foreign["images"] == plain["images"]
+    for name in ("answer", "solution", "kind"):
+        assert foreign[name] == plain[name]
+
+
+def test_a_foreign_question_has_friends_that_are_false_and_can_be_translated_back():
+    assert abroad("what is the largest of the four digits ?") == (
+        "? digits four the of smallest the is what"
+    )
+    plain = {kind.problem for kind in KINDS.values()}
+    assert {abroad(abroad(problem)) for problem in plain} == plain
+    assert len({abroad(problem) for problem in plain} - plain) == len(plain)
 
 
 def test_every_kind_appears_and_every_number_is_in_range():
@@ -112,6 +178,7 @@ def test_the_shipped_blocks_are_disjoint_and_cover_every_image():
         ({"blocks": BLOCKS | {"test": [30, 1798]}}, "within 0..1797"),
         ({"kinds": ["product"]}, "allowed are sum"),
         ({"kinds": []}, "at least one"),
+        ({"language": "latin"}, "choose plain or foreign"),
     ],
 )
 def test_bad_settings_are_one_sentence(changes, message):

@@ -23,7 +23,13 @@ def processor():
 @pytest.fixture(scope="module")
 def rows():
     made = DigitsRows(
-        "test", 0, blocks={"test": [0, 50]}, kinds=list(KINDS), augment=None, images=None
+        "test",
+        0,
+        blocks={"test": [0, 50]},
+        kinds=list(KINDS),
+        augment=None,
+        images=None,
+        language="plain",
     )
     return [made[i] for i in range(12)]
 

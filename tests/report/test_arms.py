@@ -42,6 +42,43 @@ def test_arms_of_one_strategy_are_named_by_what_differs(runs_with):
     assert [arm.name for arm in arms] == ["gndpo", "gndpo clamp=5", "gndpo clamp=5 steps=9"]
 
 
+def method(name, *items):
+    preset = f"methods/{name}"
+    return {"experiment": preset, "overrides": [f"experiment={preset}", "budget=survey", *items]}
+
+
+def test_a_method_is_an_arm_named_by_its_preset(runs_with):
+    plain = {"experiment": None, "overrides": ["advantage=full_kl", "budget=survey"]}
+    arms = group(
+        runs_with(
+            ("full_kl", 0, method("gkd", "seed=0")),
+            ("full_kl", 1, method("gkd", "seed=1")),
+            ("full_kl", 0, method("off_policy")),
+            ("full_kl", 0, plain),
+        )
+    )
+    assert [(arm.name, arm.strategy, len(arm.runs)) for arm in arms] == [
+        ("methods/gkd", "full_kl", 2),
+        ("methods/off_policy", "full_kl", 1),
+        ("full_kl", "full_kl", 1),
+    ]
+
+
+def test_variants_of_a_method_are_named_by_what_differs(runs_with):
+    arms = group(
+        runs_with(
+            ("full_kl", 0, method("gkd")),
+            ("full_kl", 0, method("gkd", "advantage.direction=1")),
+            ("raw_kl", 0, method("gkd", "advantage=raw_kl")),
+        )
+    )
+    assert [arm.name for arm in arms] == [
+        "methods/gkd advantage=full_kl",
+        "methods/gkd advantage=full_kl direction=1",
+        "methods/gkd advantage=raw_kl",
+    ]
+
+
 def test_a_repeated_seed_counts_once(runs_with):
     (arm,) = group(
         runs_with(
@@ -62,3 +99,18 @@ def test_settings_that_differ_beside_strategy_and_seed_are_named(runs_with):
     )
     assert unintended(runs[:2]) == {}
     assert unintended(runs) == {"extra": ["1", "absent"], "optimizer.lr": ["0.1", "0.2"]}
+
+
+def test_methods_may_differ_in_what_makes_them_and_in_nothing_else(runs_with):
+    config = "rollout: {{writer: {0}}}\nteacher: {{name: {0}}}\nsteps: {1}\n"
+    runs = runs_with(
+        ("full_kl", 0, method("gkd") | {"config": config.format("mixed", 60)}),
+        ("full_kl", 0, method("off_policy") | {"config": config.format("data", 60)}),
+        ("raw_kl", 0, {"config": config.format("student", 60)}),
+        ("gndpo", 0, {"config": config.format("teacher", 60)}),
+        ("full_kl", 1, method("off_policy") | {"config": config.format("data", 3)}),
+    )
+    assert unintended(runs[:3]) == {}
+    assert unintended(runs[:4]).keys() == {"rollout.writer", "teacher.name"}
+    assert unintended(runs[:4])["rollout.writer"] == ["student", "teacher"]
+    assert unintended([*runs[:3], runs[4]]) == {"steps": ["3", "60"]}

@@ -85,3 +85,24 @@ def test_a_file_in_the_way_is_named(sweep, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(sweep), "--out", str(tmp_path / "taken")])
     assert "taken: is a file; name a folder with --out" in capsys.readouterr().err
+
+
+def test_many_arms_are_ranked_in_one_figure_that_is_named_first(tmp_path, make_run, capsys):
+    for index in range(11):
+        name = f"methods/m{index:02d}"
+        make_run(tmp_path / name, "gndpo", 0, experiment=name, overrides=[f"experiment={name}"])
+    out = run(capsys, tmp_path)
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    assert written == {"ranking.png", "report.md", "report.csv"}
+    assert out.rstrip().endswith("ranking.png, report.md, report.csv")
+    assert "![ranking](ranking.png)" in (tmp_path / "report" / "report.md").read_text()
+    assert "Presets of methods differ by design. Apart from that, the advantage and" in out
+
+
+def test_ten_arms_keep_their_curves(tmp_path, make_run, capsys):
+    for index in range(10):
+        overrides = ["advantage=gndpo", f"advantage.clamp={index}"]
+        make_run(tmp_path / str(index), "gndpo", 0, overrides=overrides)
+    out = run(capsys, tmp_path)
+    assert "report.md, report.csv, overview.png" in out
+    assert not (tmp_path / "report" / "ranking.png").exists()

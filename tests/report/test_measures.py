@@ -49,6 +49,7 @@ def test_one_run_measured_by_hand(tmp_path, make_run):
         "accuracy": 0.75,
         "accuracy_t1": 0.6,
         "blind": 0.1,
+        "gain": 0.2,
         "gap_closed": 0.5,
         "kl": 0.25,
         "grad_norm": 2.0,
@@ -68,7 +69,19 @@ def test_the_untrained_student_is_no_result(tmp_path, make_run):
     rows = evals(LATER)[:-1]
     found = measure(read_one(make_run(tmp_path / "a", "gndpo", 0, evals=rows)))
     assert found["accuracy"] is None
+    assert found["gain"] is None
     assert found["gap_closed"] is None
+
+
+def test_the_gain_is_over_the_runs_own_base(tmp_path, make_run):
+    for seed, (base, final) in enumerate([(0.2, 0.5), (0.6, 0.7), (0.4, 0.6)]):
+        rows = evals({"eval/acc_1": final}, base=base, teacher=0.4)
+        make_run(tmp_path / str(seed), "gndpo", seed, evals=rows)
+    (arm,) = group(find_runs([tmp_path]))
+    found = summarize(arm).values
+    assert found["gain"].mean == pytest.approx(0.2)
+    assert found["gain"].half == pytest.approx(4.302653 * 0.1 / 3**0.5)  # t(0.975, 2) s / sqrt(3)
+    assert found["gap_closed"].n == 1  # only the first teacher was better than its student
 
 
 def test_an_empty_run_measures_nothing(tmp_path, make_run):
@@ -106,3 +119,42 @@ def test_references_are_kept_apart_where_experiments_have_other_models(tmp_path,
         make_run(tmp_path / name, "gndpo", 0, experiment=name, evals=rows)
     found = {row.name: row.values["accuracy"].mean for row in references(find_runs([tmp_path]))}
     assert found == {"base student (demo)": 0.5, "base student (stress)": 0.3, "teacher": 0.95}
+
+
+def test_experiments_share_a_reference_where_their_models_are_the_same(tmp_path, make_run):
+    models = {
+        "": (0.5, 0.9),
+        **dict.fromkeys(["methods/gkd", "methods/sft", "methods/topd"], (0.5, 0.9)),
+        **dict.fromkeys(["methods/vcsd", "methods/self_supervised"], (0.5, 0.5)),
+        "methods/grpo_teacher": (0.9, 0.9),
+    }
+    for name, (base, teacher) in models.items():
+        rows = evals(LATER, base=base, teacher=teacher)
+        make_run(tmp_path / (name or "none"), "gndpo", 0, experiment=name or None, evals=rows)
+    untested = tmp_path / "untested"
+    make_run(untested, "gndpo", 0, experiment="methods/trb", status="failed")
+    (untested / "eval.jsonl").write_text("")
+    found = {row.name: row.values["accuracy"].mean for row in references(find_runs([tmp_path]))}
+    assert found == {
+        "base student": 0.5,
+        "base student (grpo_teacher)": 0.9,
+        "teacher": 0.9,
+        "teacher (self_supervised, vcsd)": 0.5,
+    }
+
+
+def test_a_reference_of_many_experiments_is_shortened(tmp_path, make_run):
+    for index in range(9):
+        rows = evals(LATER, base=0.5 if index < 5 else 0.3)
+        name = f"methods/long_name_{index}"
+        make_run(tmp_path / name, "gndpo", 0, experiment=name, evals=rows)
+    names = [row.name for row in references(find_runs([tmp_path]))]
+    assert names == ["base student", "base student (long_name_5 +3)", "teacher"]
+
+
+def test_one_odd_teacher_does_not_move_the_kl_of_the_base_student(tmp_path, make_run):
+    for index, kl in enumerate([0.2, 0.2, 1.4]):
+        rows = metrics(teacher__kl=[kl, 0.1])
+        make_run(tmp_path / str(index), "gndpo", 0, metrics=rows, evals=evals(LATER))
+    base, _ = references(find_runs([tmp_path]))
+    assert base.values["kl"].mean == pytest.approx(0.2)

@@ -1,0 +1,29 @@
+"""What exists is described: a strategy or method without an entry in docs/methods.md fails here."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "methods.md").read_text()
+
+
+def options(group):
+    return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", options("advantage"))
+def test_every_strategy_has_an_entry_with_its_knobs(name):
+    entry = TEXT.partition(f"\n## {name} —")[2].partition("\n## ")[0]
+    for part in ("**Formula**", "**Source**", "**Knobs**", "**Released code**", "**When**"):
+        assert part in entry, f"{name}: {part} is missing"
+    for line in (ROOT / "conf" / "advantage" / f"{name}.yaml").read_text().splitlines():
+        knob = line.partition(":")[0]
+        if knob.isidentifier() and not knob.startswith("_"):
+            assert f"`{knob}`" in entry, f"{name}: its knob {knob} is not described"
+
+
+@pytest.mark.parametrize("group", ["experiment/methods", "rollout", "teacher"])
+def test_every_preset_writer_and_teacher_is_listed(group):
+    for name in options(group):
+        assert f"| `{name}` |" in TEXT, f"{group}/{name} is not in docs/methods.md"
