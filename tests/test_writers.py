@@ -158,10 +158,13 @@ def test_whatever_changes_the_answers_asks_the_model_again(
     pixels = {"pixel_values": image.vision["pixel_values"] + 1e-9}
     ids_PL = image.ids_PL.clone()
     ids_PL[0, -1] = 7
-    names, rows = ("sum", "top"), desk().prompts.rows
 
     def shown(rendering):
-        return Prompts(rows, [""] * 3, {"image": rendering})
+        return Prompts(desk().prompts.rows, [""] * 3, {"image": rendering})
+
+    def taught(kinds, **policies):
+        prompts = Prompts([row(kind=kind) for kind in kinds], [""] * 3, renderings)
+        return desk(prompts=prompts, teacher=Source(policies, "image", "kind"))
 
     hot = Policy(teacher.model, teacher.vocabulary, 1.5)
     ends = Policy(teacher.model, replace(teacher.vocabulary, eos=(1,)))
@@ -177,8 +180,9 @@ def test_whatever_changes_the_answers_asks_the_model_again(
         desk(step=1),
         desk(group=2),
         desk(max_tokens=11),
-        desk(teacher=Source(dict(zip(names, (teacher, student), strict=True)), "image", "kind")),
-        desk(teacher=Source(dict(zip(names, (student, teacher), strict=True)), "image", "kind")),
+        taught("aba", a=teacher, b=student),
+        taught("aba", a=student, b=teacher),
+        taught("abb", a=teacher, b=student),
     ]
     for i, one in enumerate(different):
         answers = writers.teacher(one, cache=str(tmp_path))
@@ -193,8 +197,9 @@ def test_the_same_weights_under_other_names_of_the_column_do_not_meet(
 ):
     """{a: X, b: Y} and {b: X, c: Y}, all rows b: Y answers in one, X in the other."""
     prompts = Prompts([row(kind="b")] * 3, [""] * 3, renderings)
-    for names, expected in ((("a", "b"), teacher), (("b", "c"), student)):
-        source = Source(dict(zip(names, (student, teacher), strict=True)), "image", "kind")
+    settings = (teacher, {"a": student, "b": teacher}), (student, {"b": student, "c": teacher})
+    for expected, policies in settings:
+        source = Source(policies, "image", "kind")
         got = writers.teacher(desk(prompts=prompts, teacher=source), cache=str(tmp_path))
         alone = writers.teacher(desk(teacher=Source.of(expected)), cache=None)
         assert same_tokens(got, alone)

@@ -131,15 +131,17 @@ def test_a_self_teacher_is_evaluated_in_its_context(run: Run, command: Any) -> N
 def test_only_the_adapter_trains_and_is_read_back(
     run: Run, command: Any, pair: dict[str, Path]
 ) -> None:
-    done = run(
-        "teacher=adapter_off",
-        "model.adapter={r:2,lora_alpha:4}",
-        'teacher.context="{problem} sum"',
-        "advantage=full_kl",
-        "optimizer.lr=0.01",
-    )
+    adapter_off = ("teacher=adapter_off", "model.adapter={r:2,lora_alpha:4}", "advantage=full_kl")
+    common = (*adapter_off, 'teacher.context="{problem} sum"', "optimizer.lr=0.01")
+    done = run(*common)
     assert done.code == 0, done.err
     rows = done.rows()
+    again, other = (
+        run(*common, "steps=1", f"seed={seed}", *QUICK, name=f"seed{seed}") for seed in (0, 1)
+    )
+    first = {"grad/norm", "train/loss"}
+    assert all(again.rows()[0][name] == rows[0][name] for name in first)  # drawn from the seed
+    assert all(other.rows()[0][name] != rows[0][name] for name in first)
     assert rows[0]["grad/norm_language"] > 0
     assert rows[0]["grad/norm_vision"] == rows[0]["grad/norm_projector"] == 0
     start, trained = checkpoints.weights(load_model(pair["student"])), final(done, step=3)
