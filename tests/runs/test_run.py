@@ -105,8 +105,10 @@ def test_a_run_continues_bitwise(run: Run, strategy: str) -> None:
 
 
 def test_a_teacher_that_equals_the_student_teaches_nothing(run: Run, pair: dict[str, Path]) -> None:
+    """For the strategies that promise it; the others are tested one by one, with the size of what
+    they teach."""
     same = f"model.pair.teacher={pair['student']}"
-    for strategy in STRATEGIES:
+    for strategy in ("raw_kl", "full_kl", "gndpo", "trust_region", "decomposed", "topd", "va_opd"):
         row = run(f"advantage={strategy}", "steps=1", same, name=strategy).rows()[0]
         assert row["teacher/kl"] == pytest.approx(0, abs=1e-6)
         assert row["teacher/log_ratio_min"] == row["teacher/log_ratio_max"] == 0
