@@ -27,7 +27,8 @@ METRICS = {
     "advantage/min": "smallest advantage",
     "advantage/max": "largest advantage",
     "advantage/abs_p99": "99th percentile of |advantage|",
-    "teacher/log_ratio_mean": "log pi_T - log pi_S before any clamp, nats: minus reverse KL",
+    "teacher/log_ratio_mean": "log pi_T - log pi_S before any clamp, nats, over all valid tokens: "
+    "minus reverse KL where the student wrote them",
     "teacher/log_ratio_std": "its spread",
     "teacher/log_ratio_min": "its smallest value: the worst outlier",
     "teacher/log_ratio_max": "its largest value",

@@ -170,6 +170,7 @@ class Distillation(LightningModule):
             draws=self.draws,
             step=self.step,
             steps=s.steps,
+            fixed=self.teachers.fixed,
         )
         return self.writer(desk)
 

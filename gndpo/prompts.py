@@ -102,20 +102,29 @@ def make_prompts(
     rows: Sequence[Row],
     processor: Any,
     *,
-    max_tokens: int = 2**31,
+    max_tokens: int | None = None,
     overlong: str = "refuse",
     device: torch.device = CPU,
     context: str | None = None,
     degrade: float = 0.1,
 ) -> Prompts:
-    """Rows ready to be rendered; those longer than `max_tokens` with their image are dropped and
-    counted, or refused."""
+    """Rows ready to be rendered; those longer than `max_tokens`, with their image and context, are
+    dropped and counted, or refused."""
     renderings = Renderings(rows, processor, device, context, degrade)
-    keep = (renderings["image"].length_P <= max_tokens).tolist()
+    texts = [chat_text(row, processor, image=True) for row in rows]
+    if max_tokens is None:
+        return Prompts(rows, texts, renderings)
+    length_P = renderings["image"].length_P
+    if context is not None:
+        length_P = torch.maximum(length_P, renderings[f"{PRIVILEGED}image"].length_P)
+    keep = (length_P <= max_tokens).tolist()
     if not all(keep):
-        worst = int(renderings["image"].length_P.argmax())
-        length = int(renderings["image"].length_P[worst])
-        found = f"a prompt has {length} tokens, more than data.max_prompt_tokens={max_tokens}"
+        worst = int(length_P.argmax())
+        length = int(length_P[worst])
+        where = "" if context is None else ", the teacher's context included"
+        found = (
+            f"a prompt has {length} tokens{where}, more than data.max_prompt_tokens={max_tokens}"
+        )
         if overlong == "refuse":
             problem = rows[worst]["problem"][:60]
             raise UserError(f"{found} ({problem!r}); raise the limit or set data.overlong=drop")
@@ -124,7 +133,6 @@ def make_prompts(
             raise UserError(f"every prompt of this step is too long: {found}; raise the limit")
         short = make_prompts(kept, processor, device=device, context=context, degrade=degrade)
         return Prompts(short.rows, short.texts, short.renderings, dropped=len(rows) - len(kept))
-    texts = [chat_text(row, processor, image=True) for row in rows]
     return Prompts(rows, texts, renderings)
 
 

@@ -59,6 +59,11 @@ def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
     )
 
 
+def only_reinforces(strategy: Strategy, vocabulary: int) -> bool:
+    """Whether all that the strategy does is weigh what the student itself wrote."""
+    return not strategy(random_scores(vocabulary)).matches
+
+
 def random_scores(vocabulary: int, B: int = 4, T: int = 3, seed: int = 0) -> Scores:
     """Random distributions for every view, answers of different lengths, two prompts."""
     generator = torch.Generator().manual_seed(seed)

@@ -34,7 +34,7 @@ class Source:
     def policy(self) -> Policy:
         """The one policy; several have no common one."""
         if self.column is not None:
-            raise UserError("this needs one teacher for all rows; use teacher.column=null")
+            raise UserError("rollout=blend needs one teacher for all rows; use teacher.column=null")
         return next(iter(self.policies.values()))
 
     def seeing(self, picture: str) -> "Source":

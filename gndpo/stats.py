@@ -48,7 +48,7 @@ def over_scope(
     cell's values at `of_BT` (bool), [n], -> a scalar; cells without any keep 0."""
     if scope not in SCOPES:
         raise UserError(f"scope={scope} is unknown; choose one of {', '.join(SCOPES)}")
-    if scope == "step":
+    if scope == "step" and of_BT.any():
         return statistic(scores.pool(x_BT, of_BT)).expand_as(x_BT)
     B = len(x_BT)
     cell_B = scores.group_B if scope == "group" else torch.arange(B, device=x_BT.device)
@@ -65,6 +65,18 @@ def top_share(scores: Scores, x_BT: Tensor, share: float, scope: str) -> Tensor:
     scope, bool [B, T]."""
     least_BT = over_scope(scores, x_BT, scores.own_BT, scope, lambda x_n: quantile(x_n, 1 - share))
     return scores.own_BT & (x_BT >= least_BT)
+
+
+def visual_gate(scores: Scores, q: float, scope: str) -> Tensor:
+    """1 at tokens whose visual dependency VDS = KL(q_I || q_x), nats, is above its q-quantile over
+    the scope, [B, T]."""
+    if not 0 <= q <= 1:
+        raise UserError(f"the quantile {q} of visual dependency must lie in 0..1")
+    visual_BT = scores.teacher.kl("teacher_text")
+    level_BT = over_scope(
+        scores, visual_BT, scores.mask_BT, scope, functools.partial(quantile, q=q)
+    )
+    return ((visual_BT > level_BT) & scores.mask_BT).to(visual_BT.dtype)
 
 
 Sums = Mapping[str, Tensor]
@@ -118,6 +130,9 @@ def moments(
         variance_BT = over_cells(lambda x_n: cell_variance(x_n, bessel=bessel, eps=eps))
         return mean_BT, variance_BT, {}
     x_N = scores.pool(x_BT, scores.own_BT)
+    if len(x_N) == 0:  # nobody's tokens to whiten: others wrote this step
+        zero_BT = torch.zeros_like(x_BT)
+        return zero_BT, torch.ones_like(x_BT), dict(scores.carry)
     if len(x_N) < 2:
         raise UserError(
             "a variance needs at least 2 valid answer tokens of the student in a step, this one "

@@ -57,21 +57,21 @@ class AdapterOff(Policy):
 
 
 class Teachers(nn.Module):
-    """Teachers by the value of a row's `column` (ONLY: for every row), and the context that their
-    prompts have and the student's have not."""
+    """Teachers by the value of a row's `column` (ONLY: for every row), the one of them that is a
+    copy of the student (twin), and the context that only the teachers' prompts have."""
 
     def __init__(
         self,
         of: Mapping[str, Policy],
         *,
         column: str | None = None,
-        copy: Policy | None = None,
+        twin: Policy | None = None,
         follow: Follow | None = None,
         context: str | None = None,
         degrade: float = 0.1,
     ) -> None:
         super().__init__()
-        self.of, self.column, self.copy = dict(of), column, copy
+        self.of, self.column, self.twin = dict(of), column, twin
         self.follow, self.context, self.degrade = follow, context, degrade
         self.policies = nn.ModuleList(dict.fromkeys(of.values()))
 
@@ -82,13 +82,19 @@ class Teachers(nn.Module):
         return Source(self.of, rendering, self.column)
 
     def update(self, student: Policy, step: int) -> None:
-        if self.copy is not None and self.follow is not None:
-            self.follow(self.copy, student, step)
+        if self.twin is not None and self.follow is not None:
+            self.follow(self.twin, student, step)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether no teacher changes while the student learns."""
+        off = any(isinstance(policy, AdapterOff) for policy in self.of.values())
+        return self.moving is None and not off
 
     @property
     def moving(self) -> nn.Module | None:
         """The copy whose weights a checkpoint has to keep."""
-        return None if self.copy is None or self.follow is None else self.copy.model
+        return None if self.twin is None or self.follow is None else self.twin.model
 
 
 def sources(student: Source, teacher: Source) -> dict[str, Source]:
@@ -126,7 +132,7 @@ def make_teachers(
     return Teachers(
         of,
         column=column,
-        copy=made.get("student"),
+        twin=made.get("student"),
         follow=follow,
         context=context,
         degrade=degrade,
@@ -140,7 +146,7 @@ def make_teacher(student: Policy, load: Callable[[str], Policy], weights: str) -
         if not getattr(student.model, "_hf_peft_config_loaded", False):
             raise UserError(
                 "teacher.weights=adapter_off: the student has no adapter; set model.adapter, for "
-                "example model.adapter={r:8,lora_alpha:16}"
+                "example 'model.adapter={r:8,lora_alpha:16}'"
             )
         return AdapterOff(student.model, student.vocabulary, student.head.temperature)
     return load(weights).requires_grad_(False)

@@ -21,8 +21,10 @@ from gndpo.errors import UserError
 from gndpo.module import Distillation, Settings
 from gndpo.policies import load_policies
 from gndpo.quiet import quiet
+from gndpo.reads import only_reinforces
 from gndpo.runfolder import RunFolder, config_hash, environment
 from gndpo.schedules import Schedule
+from gndpo.signal import Strategy
 from gndpo.update import UpdateSettings
 
 log = logging.getLogger(__name__)
@@ -103,11 +105,25 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
         module_settings(cfg),
     )
     student, teachers, processor = load_policies(cfg)
+    check_signal(cfg, parts[0], student.vocabulary.size)
     module = Distillation(student, teachers, processor, *parts)
     data: Any = build(cfg.data, "data")
     start = restore(folder, module)
     data.start_step = start
     fit(cfg, folder, module, data)
+
+
+def check_signal(cfg: DictConfig, strategy: Strategy, vocabulary: int) -> None:
+    """A run in which nothing would be learned."""
+    writer = str(cfg.rollout.writer._target_)
+    if writer in ("gndpo.writers.teacher", "gndpo.writers.data") and only_reinforces(
+        strategy, vocabulary
+    ):
+        raise UserError(
+            f"rollout.writer={writer}: the student writes nothing, and this advantage only weighs "
+            "what it writes; use an advantage with a match, for example full_kl or sft, or another "
+            "rollout"
+        )
 
 
 def restore(folder: RunFolder, module: Distillation) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError
@@ -16,17 +17,21 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gndpo.cache import digest
 from gndpo.errors import UserError
+from gndpo.policy import Policy
 from gndpo.prompts import Prompts, columns_of
 from gndpo.rollout import Answers, Guide, Script, generate
 from gndpo.scores import DATA, TEACHER
 from gndpo.sources import Source
 from gndpo.sources import write as write_own
 
+DIGESTS: WeakKeyDictionary[Policy, str] = WeakKeyDictionary()
+
 
 @dataclass(frozen=True)
 class Desk:
     """What a writer works with. group: G answers per prompt. draws: (stream, rows, columns) ->
-    uniforms of this step, [rows, columns]. step of steps: progress."""
+    uniforms of this step, [rows, columns]. step of steps: progress. fixed: the teacher stays as it
+    is while the student learns."""
 
     prompts: Prompts
     student: Source
@@ -37,6 +42,7 @@ class Desk:
     draws: Callable[[str, int, int], Tensor]
     step: int
     steps: int
+    fixed: bool = True
 
     def uniform(self, stream: str) -> Tensor:
         """One draw per token of every answer, [B, max_tokens]."""
@@ -85,6 +91,11 @@ def teacher(desk: Desk, *, cache: str | None) -> Answers:
 
     if cache is None:
         return write()
+    if not desk.fixed:
+        raise UserError(
+            f"rollout.writer.cache={cache}: the teacher changes with the student, its answers are "
+            "nobody else's; use cache=null"
+        )
     file = Path(cache).expanduser() / "answers" / f"{answer_key(desk, uniform_BT)}.safetensors"
     if not file.exists():
         keep(write(), file)
@@ -95,11 +106,18 @@ def answer_key(desk: Desk, uniform_BT: Tensor) -> str:
     """What the teacher's answers depend on: whose weights answer which prompts, and the draws."""
     rendering = desk.prompts.renderings[desk.teacher.rendering]
     parts = desk.teacher.parts(desk.prompts.rows)
-    weights = [p for policy, which in parts for p in (which, *policy.parameters())]
+    weights = [weights_digest(policy) for policy, _ in parts]
     policy = parts[0][0]
     asked = [rendering.ids_PL, rendering.length_P, *rendering.vision.values()]
-    settings = f"{desk.max_tokens} {policy.head.temperature} {policy.vocabulary}"
-    return digest([*asked, uniform_BT, *weights], settings)
+    settings = f"{desk.max_tokens} {policy.head.temperature} {policy.vocabulary} {weights}"
+    return digest([*asked, uniform_BT, *(which for _, which in parts)], settings)
+
+
+def weights_digest(policy: Policy) -> str:
+    """Of a policy that never changes: computed once."""
+    if policy not in DIGESTS:
+        DIGESTS[policy] = digest(policy.parameters(), "")
+    return DIGESTS[policy]
 
 
 def keep(answers: Answers, file: Path) -> None:

@@ -118,6 +118,16 @@ def test_a_pure_function(make_strategy, outcome, dense, name):
 
 
 @every_strategy
+def test_answers_that_others_wrote_are_no_accident(make_strategy, outcome, dense, name):
+    """No crash, and no advantage but an imitation's."""
+    views = dense(seed=12)
+    views.batch["author"] = torch.ones(6, 5).long()
+    done = outcome(make_strategy(name), views.logits, **views.batch)
+    assert visible(done).isfinite().all()
+    assert not done.signal.advantage_BT.any()
+
+
+@every_strategy
 def test_no_gradient_through_the_signal(make_strategy, outcome, dense, name):
     views = dense(seed=4)
     leaves = {view: x.clone().requires_grad_() for view, x in views.logits.items()}

@@ -54,11 +54,11 @@ def texts(rendering, processor):
 
 def test_a_rendering_is_made_when_it_is_first_read(processor, monkeypatch):
     made = make_prompts(ROWS, processor, context=CONTEXT)
-    assert set(made.renderings) == {"image"}  # its lengths say which prompts are too long
+    assert not made.renderings
     black = made.renderings["black"]
     monkeypatch.setattr("gndpo.prompts.image_rendering", None)
     assert made.renderings["black"] is black
-    assert set(made.renderings) == {"image", "black"}
+    assert set(made.renderings) == {"black"}
 
 
 def test_only_the_privileged_renderings_stand_in_the_context(processor, prompts):
@@ -154,12 +154,13 @@ def test_long_prompts_are_refused_or_dropped_with_their_images(processor):
         UserError, match=f"a prompt has {max(lengths)} tokens, more than .*={limit}"
     ):
         make_prompts(ROWS, processor, max_tokens=limit)
-    kept = make_prompts(ROWS, processor, max_tokens=limit, overlong="drop", context=CONTEXT)
+    kept = make_prompts(ROWS, processor, max_tokens=limit, overlong="drop")
     assert (len(kept), kept.dropped) == (2, 1)
     assert [x["problem"] for x in kept.rows] == [PLAIN, "minus"]
     pixels = make_prompts(ROWS, processor).renderings["image"].vision["pixel_values"]
     assert torch.equal(kept.renderings["image"].vision["pixel_values"], pixels[[0, 2]])
-    assert "sum 7 top" in texts(kept.renderings["privileged_text"], processor)[1]
+    with pytest.raises(UserError, match="the teacher's context included, more than"):
+        make_prompts(ROWS, processor, max_tokens=max(lengths), context=CONTEXT)
     with pytest.raises(UserError, match="every prompt of this step is too long"):
         make_prompts(ROWS, processor, max_tokens=3, overlong="drop")
 

@@ -63,12 +63,19 @@ def scores_of(rows: int, columns: int, **batch: object) -> Scores:
     return Scores.from_logits(logits, logits, ids, torch.ones(rows, columns), **batch)
 
 
-@pytest.mark.parametrize("N", [0, 1])
 @pytest.mark.parametrize("scope", ["step", 0.5])
-def test_fewer_than_two_values_have_no_variance(N, scope):
-    author = (torch.arange(4) >= N).long()[None]
+def test_a_step_that_others_wrote_has_nothing_to_normalize(scope):
+    carry = {"mean": torch.ones(())}
+    scores = scores_of(2, 4, author=torch.ones(2, 4).long(), carry=carry)
+    mean_BT, variance_BT, carried = moments(scores, torch.ones(2, 4), scope, bessel=True, eps=1e-8)
+    assert not mean_BT.any() and (variance_BT == 1).all() and carried == carry
+
+
+@pytest.mark.parametrize("scope", ["step", 0.5])
+def test_one_value_has_no_variance(scope):
+    author = (torch.arange(4) >= 1).long()[None]
     scores = scores_of(1, 4, author=author)
-    message = f"at least 2 valid answer tokens of the student in a step, this one has {N}"
+    message = "at least 2 valid answer tokens of the student in a step, this one has 1"
     with pytest.raises(UserError, match=message):
         moments(scores, torch.zeros(1, 4), scope, bessel=True, eps=1e-8)
 

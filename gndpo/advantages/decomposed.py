@@ -1,14 +1,12 @@
 """VGS: visual gradient steering with language preservation (arXiv 2606.00564)."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from gndpo.errors import UserError
 from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
-from gndpo.stats import over_scope, quantile
+from gndpo.stats import visual_gate
 
 
 def decomposed(
@@ -48,13 +46,3 @@ def decomposed(
     )
     visual_BT = scores.teacher.kl("teacher_text")
     return Signal(zero_BT, matches, notes={"visual_dependency": visual_BT, "gate": gate_BT})
-
-
-def visual_gate(scores: Scores, q: float, scope: str) -> Tensor:
-    """1 at tokens whose visual dependency VDS = KL(q_I || q_x), nats, is above its q-quantile over
-    the scope, [B, T]."""
-    if not 0 <= q <= 1:
-        raise UserError(f"the quantile {q} of visual dependency must lie in 0..1")
-    visual_BT = scores.teacher.kl("teacher_text")
-    level_BT = over_scope(scores, visual_BT, scores.mask_BT, scope, partial(quantile, q=q))
-    return ((visual_BT > level_BT) & scores.mask_BT).to(visual_BT.dtype)

@@ -2,9 +2,9 @@
 
 import torch
 
-from gndpo.advantages.decomposed import visual_gate
 from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
+from gndpo.stats import visual_gate
 
 
 def language_steering(
