@@ -85,7 +85,7 @@ methods: setup  ## Every strategy and every method of conf/experiment/methods, o
 	@status=0; for what in strategies:advantage='glob(*)' methods:experiment='glob(methods/*)'; do \
 	  $(LIMIT_THREADS) $(BIN)/gndpo-train -m "$${what#*:}" budget=survey sweep=$${what%%:*} \
 	  seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) $(OVERRIDES) || status=$$?; \
-	done; $(BIN)/gndpo-report runs/strategies runs/methods; exit $$status
+	done; $(BIN)/gndpo-report runs/strategies runs/methods --out runs/methods/report; exit $$status
 
 report: setup  ## Print the table of RUNS and write it, with figures, to RUNS/report
 	@$(BIN)/gndpo-report $(RUNS)

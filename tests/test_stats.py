@@ -68,7 +68,9 @@ def test_a_step_that_others_wrote_has_nothing_to_normalize(scope):
     carry = {"mean": torch.ones(())}
     scores = scores_of(2, 4, author=torch.ones(2, 4).long(), carry=carry)
     mean_BT, variance_BT, carried = moments(scores, torch.ones(2, 4), scope, bessel=True, eps=1e-8)
-    assert not mean_BT.any() and (variance_BT == 1).all() and carried == carry
+    assert not mean_BT.any()
+    assert (variance_BT == 1).all()
+    assert carried == carry
 
 
 @pytest.mark.parametrize("scope", ["step", 0.5])

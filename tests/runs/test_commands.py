@@ -25,16 +25,20 @@ def test_every_command_explains_itself(command: Any, app: Any, flag: str) -> Non
     assert code == 0, err
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", [line for line in LINES if "glob(methods/*)" not in line])
 def test_the_lines_of_the_readme_run(
     command: Any, small: list[str], tmp_path: Path, line: str
 ) -> None:
+    """Those that sweep over methods are test_methods.py, one method at a time; long sweeps have one
+    seed here."""
     arguments = [word for word in shlex.split(line)[1:] if "launcher" not in word]
+    if "glob" in line or "ladder" in line:
+        arguments = [word.replace("seed=0,1,2", "seed=0") for word in arguments]
     folders = [f"hydra.run.dir={tmp_path}/one", f"hydra.sweep.dir={tmp_path}/sweep"]
     code, err = command(train.main, *arguments, *small, "steps=1", *folders)
     assert code == 0, err
     cli.main([str(tmp_path)])
-    assert (tmp_path / "report" / "overview.png").exists()
+    assert (tmp_path / "report" / "report.md").exists()
 
 
 def test_the_readme_has_lines_to_run() -> None:

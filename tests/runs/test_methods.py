@@ -211,7 +211,11 @@ def test_the_data_can_begin_the_answers(run: Run) -> None:
         (("+teacher.wieghts=pair",), "teacher: unknown key 'wieghts' (allowed: weights, column"),
         (("+rollout.writer.script=1",), "unknown key 'script' (student takes: nothing)"),
         (('teacher.context="{problme}"',), "names the column 'problme', the data has answer, "),
-        (("rollout=data", "rollout.writer.column=work_"), "has nothing in its column 'work_'"),
+        (
+            ("advantage=sft", "rollout=data", "rollout.writer.column=work_"),
+            "has nothing in its column 'work_'",
+        ),
+        (("rollout=teacher",), "this advantage only weighs what it writes; use an advantage with"),
         (("teacher.column=kind", "teacher.weights={area: pair}"), "has nobody for kind="),
     ],
 )
