@@ -13,7 +13,7 @@ from gndpo import checkpoints
 from gndpo.build import build, config_folder
 from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
-from gndpo.policies import load_policies
+from gndpo.policies import load_student, load_teachers
 from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder
 from gndpo.sources import Source
@@ -73,8 +73,9 @@ def load_reader(
 ) -> tuple[Source, str | None, Any, int]:
     """Who `checkpoint=` names and the context of its prompts, the processor, the step it stems
     from. A teacher that moves is read as it was at the start."""
-    student, teachers, processor = load_policies(cfg)
+    student, processor, pair = load_student(cfg)
     if which == "teacher":
+        teachers = load_teachers(cfg, student, processor, pair)
         return teachers.source, teachers.context, processor, 0
     step = 0 if which == "base" else find_step(folder, which, student.model)
     return Source.of(student), None, processor, step

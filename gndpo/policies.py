@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from gndpo.build import build
 from gndpo.checks import check_pair
 from gndpo.errors import UserError
-from gndpo.models.load import load_model, load_processor
+from gndpo.models.load import Pair, load_model, load_processor
 from gndpo.policy import Policy, Vocabulary
 from gndpo.teachers import Teachers, make_teachers
 
@@ -18,29 +18,42 @@ LANGUAGE_LAYERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 
 
 def load_policies(cfg: DictConfig) -> tuple[Policy, Teachers, Any]:
-    """Student, teachers, processor. All share the student's vocabulary: they forbid the same
-    ids."""
-    pair = build(cfg.model.pair, "model.pair")
-    dtype = getattr(torch, str(cfg.model.dtype))
+    """Student, teachers, processor."""
+    student, processor, pair = load_student(cfg)
+    return student, load_teachers(cfg, student, processor, pair), processor
+
+
+def load_student(cfg: DictConfig) -> tuple[Policy, Any, Pair]:
+    """The student as it starts, its processor, and the pair that it is one of."""
+    pair: Pair = build(cfg.model.pair, "model.pair")
     start = vars(pair)[cfg.model.trains]
-    processor, model = load_processor(start), load_model(start, dtype)
-    vocabulary = Vocabulary.of(processor, model)
-
-    def load(name: str | Path) -> Policy:
-        path = pair.teacher if name == "pair" else name
-        check_pair(processor, load_processor(path))
-        return Policy(load_model(path, dtype), vocabulary, cfg.rollout.temperature)
-
+    processor, model = load_processor(start), load_model(start, dtype_of(cfg))
     if cfg.model.adapter is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(cfg.seed)  # of its first matrices
             add_adapter(model, cfg.model.adapter)
-    student = Policy(model, vocabulary, cfg.rollout.temperature)
+    vocabulary = Vocabulary.of(processor, model)
+    return Policy(model, vocabulary, cfg.rollout.temperature), processor, pair
+
+
+def load_teachers(cfg: DictConfig, student: Policy, processor: Any, pair: Pair) -> Teachers:
+    """All share the student's vocabulary: they forbid the same ids."""
+
+    def load(name: str | Path) -> Policy:
+        path = pair.teacher if name == "pair" else name
+        check_pair(processor, load_processor(path))
+        model = load_model(path, dtype_of(cfg))
+        return Policy(model, student.vocabulary, cfg.rollout.temperature)
+
     section = OmegaConf.to_container(cfg.teacher)
     assert isinstance(section, dict)
     follow = cfg.teacher.follow and build(cfg.teacher.follow, "teacher.follow")
-    teachers = make_teachers(student, load, **{**section, "follow": follow})
-    return student, teachers, processor
+    return make_teachers(student, load, **{**section, "follow": follow})
+
+
+def dtype_of(cfg: DictConfig) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, str(cfg.model.dtype))
+    return dtype
 
 
 def add_adapter(model: PreTrainedModel, settings: DictConfig) -> None:

@@ -54,27 +54,31 @@ class Rendering:
 
 
 class Renderings(dict[str, Rendering]):
-    """Renderings by name, each made when it is first read. context: the template of the
-    privileged ones; degrade: a coarse image's side, as a share of the image's."""
+    """Renderings by name, each made when it is first read. texts: the rows as asked, with their
+    images. context: the template of the privileged ones; degrade: a coarse image's side, as a
+    share of the image's."""
 
     def __init__(
         self,
         rows: Sequence[Row],
+        texts: Sequence[str],
         processor: Any,
         device: torch.device,
         context: str | None,
         degrade: float,
     ) -> None:
-        self.rows, self.processor, self.device = rows, processor, device
+        self.rows, self.texts, self.processor, self.device = rows, texts, processor, device
         self.context, self.degrade = context, degrade
 
     def __missing__(self, name: str) -> Rendering:
         template = self.context if name.startswith(PRIVILEGED) else None
         picture = name.removeprefix(PRIVILEGED)
-        texts = [
-            chat_text(row, self.processor, image=picture != "text", template=template)
-            for row in self.rows
-        ]
+        texts = self.texts
+        if template is not None or picture == "text":
+            texts = [
+                chat_text(row, self.processor, image=picture != "text", template=template)
+                for row in self.rows
+            ]
         if picture == "text":
             rendering = text_rendering(texts, self.processor)
         else:
@@ -110,8 +114,8 @@ def make_prompts(
 ) -> Prompts:
     """Rows ready to be rendered; those longer than `max_tokens`, with their image and context, are
     dropped and counted, or refused."""
-    renderings = Renderings(rows, processor, device, context, degrade)
     texts = [chat_text(row, processor, image=True) for row in rows]
+    renderings = Renderings(rows, texts, processor, device, context, degrade)
     if max_tokens is None:
         return Prompts(rows, texts, renderings)
     length_P = renderings["image"].length_P

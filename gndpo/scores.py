@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gndpo.rows import DenseHead, Rows
-from gndpo.views import View, make_views
+from gndpo.views import VIEWS, View, make_views
 
 STUDENT, TEACHER, DATA = 0, 1, 2
 AUTHORS = ("student", "teacher", "data")
@@ -85,10 +85,6 @@ class Scores:
         teacher: Tensor,
         ids: Tensor,
         mask: Tensor,
-        student_text: Tensor | None = None,
-        teacher_text: Tensor | None = None,
-        teacher_degraded: Tensor | None = None,
-        teacher_black: Tensor | None = None,
         uniform: Tensor | None = None,
         behaviour_logp: Tensor | None = None,
         author: Tensor | None = None,
@@ -98,36 +94,27 @@ class Scores:
         steps: int = 1,
         carry: Mapping[str, Tensor] | None = None,
         eos: tuple[int, ...] = (),
+        **others: Tensor,
     ) -> "Scores":
         """The same object from dense logits [B, T, V]: for tests, notebooks and other people's
-        trainers."""
+        trainers. others: logits of further views, by their name."""
         mask = mask.bool()
-        given = {
-            "student": student,
-            "teacher": teacher,
-            "student_text": student_text,
-            "teacher_text": teacher_text,
-            "teacher_degraded": teacher_degraded,
-            "teacher_black": teacher_black,
-        }
-        dense = {
-            name: Rows(x.detach()[mask], DenseHead()) for name, x in given.items() if x is not None
-        }
+        given = {"student": student, "teacher": teacher, **others}
+        if unknown := given.keys() - set(VIEWS):
+            raise TypeError(f"{', '.join(unknown)}: no such view; there are {', '.join(VIEWS)}")
+        dense = {name: Rows(x.detach()[mask], DenseHead()) for name, x in given.items()}
         views = make_views(ids, mask, dense)
-        B = len(ids)
-        zeros_BT = torch.zeros(mask.shape, dtype=student.dtype, device=student.device)
-        group_B = torch.zeros(B, dtype=torch.long) if group is None else torch.as_tensor(group)
+        old_BT = views["student"].logp_BT
+        group_B = torch.zeros(len(ids), dtype=torch.long) if group is None else group
         return Scores(
             ids_BT=ids,
             mask_BT=mask,
             views=views,
             author_BT=torch.zeros_like(ids) if author is None else author,
-            behaviour_logp_BT=views["student"].logp_BT
-            if behaviour_logp is None
-            else behaviour_logp,
+            behaviour_logp_BT=old_BT if behaviour_logp is None else behaviour_logp,
             uniform_BT=seeded_draws(mask) if uniform is None else uniform,
-            group_B=group_B,
-            reward_B=zeros_BT.new_zeros(B) if reward is None else reward,
+            group_B=torch.as_tensor(group_B),
+            reward_B=student.new_zeros(len(ids)) if reward is None else reward,
             step=step,
             steps=steps,
             carry=carry or {},
