@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from golden import close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
@@ -24,12 +25,6 @@ ONE = {"ids": tensor([[0]]), "mask": tensor([[1]])}
 DIRECTIONS = ("reverse", "forward", 0.3)
 SUPPORTS = (None, ("teacher", 3), ("student", 2), ("teacher_text", 5))
 RENORMALIZE = tuple(itertools.product((True, False), repeat=2))
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 def only(*matches):

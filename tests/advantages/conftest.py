@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from golden import BATCH, LOGITS
 from torch import Tensor, tensor
 
 from gndpo.signal import Strategy
@@ -38,18 +39,8 @@ def two_way() -> Callable[..., dict[str, Tensor]]:
 
 @pytest.fixture(scope="session")
 def three_tokens() -> dict[str, Tensor]:
-    """The vector of TrOPD and its neighbours: R = 0.49182998, -0.41671070, -4.97546387; student
-    entropy 1.39428496, 1.43590937, 1.20648921."""
-    return {
-        "student": tensor(
-            [[[1.0, 0.5, 0.0, -0.5, -1.0], [0.0, 1.0, 0.5, 0.0, -1.0], [0.5, -1.0, 1.0, 0.0, 2.0]]]
-        ).double(),
-        "teacher": tensor(
-            [[[2.0, 0.0, 0.5, -1.0, -2.0], [0.5, 1.0, 1.5, -1.0, 0.0], [2.0, 1.0, 0.0, 0.5, -3.0]]]
-        ).double(),
-        "ids": tensor([[0, 1, 4]]),
-        "mask": torch.ones(1, 3),
-    }
+    """The vector of TrOPD and its neighbours, as one batch."""
+    return {**LOGITS, **BATCH}
 
 
 @dataclass(frozen=True)

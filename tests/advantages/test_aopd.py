@@ -4,28 +4,13 @@ import functools
 
 import pytest
 import torch
+from golden import BATCH, LOGITS, close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 
 from gndpo.errors import UserError
 from gndpo.scores import STUDENT, TEACHER, Scores
-
-LOGITS = {
-    "student": tensor(
-        [[[1.0, 0.5, 0.0, -0.5, -1.0], [0.0, 1.0, 0.5, 0.0, -1.0], [0.5, -1.0, 1.0, 0.0, 2.0]]]
-    ).double(),
-    "teacher": tensor(
-        [[[2.0, 0.0, 0.5, -1.0, -2.0], [0.5, 1.0, 1.5, -1.0, 0.0], [2.0, 1.0, 0.0, 0.5, -3.0]]]
-    ).double(),
-}
-BATCH = {"ids": tensor([[0, 1, 4]]), "mask": tensor([[1, 1, 1]])}
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from golden import close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
@@ -32,12 +33,6 @@ CONST = (
     (0.00535277 + 0.04570234) / 2 + 0.01802256
 ) / 2  # 2 log Z* - 3 log Z_m, mean of the answers
 ETA = 0.41
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+from golden import close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
@@ -48,12 +49,6 @@ LOSSES = {  # arm: on-policy loss and gradient, off-policy loss and gradient
 }
 OFF_POLICY = tensor([[0.3, 0.3, 0.3, 0], [-0.4, -0.4, 0, 0]], dtype=torch.double)
 GSPO = functools.partial(gspo, clip_low=0.2, clip_high=0.2)
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,11 @@ import functools
 
 import pytest
 import torch
+from golden import close
 from torch import tensor
 
 from gndpo.errors import UserError
 from gndpo.scores import Scores
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from golden import close
 from torch import tensor
 
 from gndpo.reads import dry_run
@@ -11,12 +12,6 @@ from gndpo.scores import Scores
 
 REWARDS = tensor([1.0, 0.9, 0.1, 0.0], dtype=torch.double)
 GOLDEN = tensor([0.95636324, 0.76509059, -0.76509059, -0.95636324], dtype=torch.double)
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from golden import close
 from torch import tensor
 
 from gndpo.errors import UserError
@@ -14,12 +15,6 @@ R = [0.49182998, -0.41671070, -4.97546387]
 FLOOR = -0.84729786
 EARLY, LATE = {"step": 4, "steps": 10}, {"step": 5, "steps": 10}
 ALONE = {"switch": None, "keep": None}
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from golden import close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
@@ -13,12 +14,6 @@ from gndpo.errors import UserError
 from gndpo.scores import Scores
 
 R = [0.49182998, -0.41671070, -4.97546387]
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from golden import close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
@@ -16,12 +17,6 @@ from gndpo.scores import Scores
 
 ALPHA_2 = [0.11961355, -0.07059166, -0.22141871]
 BARE = {"returns": False, "scope": None}
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from golden import LOGITS, close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
@@ -13,14 +14,6 @@ from torch import tensor
 from gndpo.errors import UserError
 from gndpo.scores import DATA, STUDENT, TEACHER, Scores
 
-LOGITS = {
-    "student": tensor(
-        [[[1.0, 0.5, 0.0, -0.5, -1.0], [0.0, 1.0, 0.5, 0.0, -1.0], [0.5, -1.0, 1.0, 0.0, 2.0]]]
-    ).double(),
-    "teacher": tensor(
-        [[[2.0, 0.0, 0.5, -1.0, -2.0], [0.5, 1.0, 1.5, -1.0, 0.0], [2.0, 1.0, 0.0, 0.5, -3.0]]]
-    ).double(),
-}
 BATCH = {
     "ids": tensor([[0, 1, 4]]),
     "mask": tensor([[1, 1, 1]]),
@@ -47,12 +40,6 @@ PREFIX_BATCH = {
     "author": tensor([[TEACHER]]),
 }
 OPD_2 = [-0.20835090, -0.04648937, -0.34351255, -0.12637121, 0.72472402]
-
-
-def close(actual, expected, atol=1e-6):
-    torch.testing.assert_close(
-        actual, torch.as_tensor(expected, dtype=torch.double), atol=atol, rtol=0
-    )
 
 
 @pytest.fixture(scope="session")
