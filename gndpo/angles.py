@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.progress import track
 
-from gndpo.build import build, config_folder
+from gndpo.build import build, build_settings, config_folder
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
 from gndpo.evaluate import find_step, run_config
@@ -19,6 +19,7 @@ from gndpo.quiet import quiet
 from gndpo.report.angles import show, summarize
 from gndpo.runfolder import RunFolder, write_text
 from gndpo.term_gradients import Models, measure
+from gndpo.update import UpdateSettings
 
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="angles")
@@ -71,8 +72,8 @@ def load(cfg: DictConfig, folder: RunFolder) -> tuple[Models, list[Row], int]:
     student, teachers, processor = load_policies(trained)
     which = str(cfg.checkpoint)
     step = 0 if which == "base" else find_step(folder, which, student.model)
-    size = (trained.rollout.max_tokens, trained.updates.micro, trained.updates.chunk)
-    models = Models(student, teachers, processor, *size)
+    updates = build_settings(UpdateSettings, "updates", trained.updates)
+    models = Models(student, teachers, processor, trained.rollout.max_tokens, updates.portion)
     data: Any = build(trained.data, "data")
     rows = data.evaluation_rows(cfg.split, cfg.repeats * cfg.prompts)
     if not all(row["images"] for row in rows):

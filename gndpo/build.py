@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,7 +34,12 @@ def build(section: DictConfig, where: str) -> Any:
     """Instantiate a section after checking its target and the names of its keys. `where` is its
     place, for messages."""
     check(section, where)
-    built = instantiate(section)
+    try:
+        built = instantiate(section)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):  # ours, which Hydra wraps into its own
+            raise error.__cause__ from error
+        raise
     if isinstance(
         built, functools.partial
     ):  # Hydra's own subclass re-checks its target at each call

@@ -4,20 +4,67 @@ checkpoint covers its rows."""
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gndpo import checkpoints
 from gndpo.data.rows import Row
 from gndpo.evaluation import evaluate
+from gndpo.memory import Memory, patches_of, predict
 from gndpo.module import Distillation
+from gndpo.prompts import make_prompts
 from gndpo.runfolder import RunFolder
+from gndpo.sizes import Sizes
 from gndpo.sources import Source
+from gndpo.startup import check_start
 from gndpo.sweeps import PARALLEL
 
 log = logging.getLogger(__name__)
+
+
+class StartUp(Callback):
+    """Checks on a few rows once the models are where they will work, and the predicted peak
+    memory. prompts: of a step."""
+
+    def __init__(self, folder: RunFolder, rows: Sequence[Row], prompts: int) -> None:
+        self.folder, self.rows, self.prompts = folder, rows, prompts
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, Distillation)
+        check_start(
+            self.rows,
+            module.student,
+            module.teachers.source,
+            module.processor,
+            context=module.teachers.context,
+            device=module.device,
+        )
+        memory = self.predict(trainer, module)
+        self.folder.write_status(predicted_peak_bytes=memory.peak)
+        if PARALLEL not in os.environ:
+            log.info("%s", memory)
+
+    def predict(self, trainer: Trainer, module: Distillation) -> Memory:
+        """With prompts as long as they may be."""
+        student = module.student.model
+        images = make_prompts(self.rows, module.processor).renderings["image"]
+        sizes = Sizes.of(
+            module.settings,
+            module.reads,
+            trainer.optimizers[0],
+            prompts=self.prompts,
+            patches=patches_of(student, images),
+            checkpointing=student.is_activation_checkpointing,
+        )
+        models = [policy.model for policy in module.teachers.of.values()]
+        there = None
+        if module.device.type == "cuda":
+            there = torch.cuda.get_device_properties(module.device).total_memory
+        return predict(student, models, sizes, device=there)
 
 
 class RunLog(Callback):
@@ -50,9 +97,10 @@ class Evaluation(Callback):
         k: int,
         max_tokens: int,
         seed: int,
+        batch: int,
     ) -> None:
         self.folder, self.rows, self.every = folder, rows, every
-        self.options = {"k": k, "max_tokens": max_tokens, "seed": seed}
+        self.options = {"k": k, "max_tokens": max_tokens, "seed": seed, "batch": batch}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, Distillation)
@@ -110,17 +158,7 @@ class Checkpoints(Callback):
         if module.step == module.settings.steps or (
             self.every > 0 and module.step % self.every == 0
         ):
-            state = {"updates": module.updates}
-            optimizer = trainer.optimizers[0]
-            checkpoints.save(
-                self.folder.checkpoints,
-                module.step,
-                module.student.model,
-                optimizer,
-                module.carry,
-                state,
-                module.teachers.moving,
-            )
+            module.save(self.folder.checkpoints)
             checkpoints.prune(self.folder.checkpoints, self.keep)
             self.folder.write_status(step=module.step)
 

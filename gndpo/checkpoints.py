@@ -18,39 +18,33 @@ from gndpo.errors import UserError
 def save(
     folder: Path,
     step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    weights: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
     carry: Mapping[str, Tensor],
     state: Mapping[str, Any],
-    teacher: nn.Module | None = None,
+    teacher: Mapping[str, Tensor],
 ) -> Path:
-    """Write folder/step-<step>: weights, optimizer, carry, the counters in state, and a teacher
-    that moves."""
+    """Write folder/step-<step>: the weights that train, the optimizer, carry, the counters in
+    state, and the weights of a teacher that moves (none: {})."""
     target = folder / f"step-{step:07d}"
     beside = folder / f".step-{step:07d}"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    save_file(weights(model), beside / "student.safetensors")
-    save_file(optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
-    save_file({name: x.contiguous() for name, x in carry.items()}, beside / "carry.safetensors")
-    if teacher is not None:
-        save_file(weights(teacher), beside / "teacher.safetensors")
+    files = {"student": weights, "optimizer": optimizer, "carry": carry}
+    for name, tensors in (files | ({"teacher": teacher} if teacher else {})).items():
+        whole = {key: x.detach().contiguous() for key, x in tensors.items()}
+        save_file(whole, beside / f"{name}.safetensors")
     (beside / "state.json").write_text(json.dumps({"step": step, **state}))
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
     return target
 
 
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter once: tied ones share a name."""
-    return {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
-
-
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's tensors as <parameter name>/<state name>."""
     names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     return {
-        f"{names[parameter]}/{key}": torch.as_tensor(value).contiguous()
+        f"{names[parameter]}/{key}": torch.as_tensor(value)
         for parameter, entries in optimizer.state.items()
         for key, value in entries.items()
         if value is not None
@@ -67,16 +61,16 @@ def prune(folder: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
-def load_weights(path: Path, model: nn.Module, whose: str = "student") -> None:
-    """Put a checkpoint's weights into the model; every parameter must be there, in its shape."""
+def load_weights(path: Path, into: Mapping[str, Tensor], whose: str = "student") -> None:
+    """Put a checkpoint's weights into tensors of these names; each must be there, in its shape."""
     stored = read(path / f"{whose}.safetensors")
-    for name, parameter in model.named_parameters():
-        if name not in stored or stored[name].shape != parameter.shape:
+    for name, tensor in into.items():
+        if name not in stored or stored[name].shape != tensor.shape:
             raise UserError(
                 f"{path}: {name} is missing or has another shape; "
                 "the checkpoint belongs to another model"
             )
-        parameter.data.copy_(stored[name])
+        tensor.data.copy_(stored[name])
 
 
 def load_optimizer(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

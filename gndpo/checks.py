@@ -36,9 +36,9 @@ def check_sections(cfg: DictConfig) -> None:
     """Sections that no function takes: their keys are those of the file that brings them."""
     step: Any = OmegaConf.to_container(OmegaConf.load(f"{config_folder()}/step.yaml"))
     files = {section: list(values) for section, values in step.items()}
-    for group, option in (("rollout", "local"), ("teacher", "pair")):
+    for group, option in (("rollout", "local"), ("teacher", "pair"), ("model", "checkpoints")):
         files[group] = list(OmegaConf.load(f"{config_folder()}/{group}/{option}.yaml"))
-    files |= {"model": ["pair", "dtype", "adapter", "trains"], "surrogate": ["loss", "aggregation"]}
+    files["surrogate"] = ["loss", "aggregation"]
     for section, allowed in files.items():
         for key in cfg[section]:
             if key not in allowed:
@@ -57,14 +57,28 @@ def check_values(cfg: DictConfig) -> None:
             raise UserError(f"{key}={value} must be a number larger than 0")
         if key in COUNTS and not isinstance(value, int):
             raise UserError(f"{key}={value} must be a whole number")
-    for key in ("updates.micro", "updates.clip_norm"):
+    for key in (
+        "updates.micro",
+        "updates.answers",
+        "updates.clip_norm",
+        "rollout.micro",
+        "rollout.answers",
+    ):
         value = OmegaConf.select(cfg, key)
         if value is not None and not value > 0:
             raise UserError(f"{key}={value} must be larger than 0, or null")
+    for section in ("updates", "rollout"):
+        micro, answers = cfg[section].micro, cfg[section].answers
+        if answers is not None and micro not in (None, 1):
+            raise UserError(
+                f"{section}.micro={micro} with {section}.answers={answers}: parts of a group go "
+                f"one prompt at a time; use {section}.micro=1"
+            )
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger")
-    if not isinstance(getattr(torch, str(cfg.model.dtype), None), torch.dtype):
-        raise UserError(f"model.dtype={cfg.model.dtype} is unknown; use float32 or bfloat16")
+    for key in ("dtype", "teacher_dtype"):
+        if not isinstance(getattr(torch, str(cfg.model[key]), None), torch.dtype):
+            raise UserError(f"model.{key}={cfg.model[key]} is unknown; use float32 or bfloat16")
     if cfg.model.trains not in ("student", "teacher"):
         raise UserError(f"model.trains={cfg.model.trains} is unknown; choose student or teacher")
     minibatches = cfg.updates.minibatches
@@ -85,33 +99,3 @@ def check_values(cfg: DictConfig) -> None:
             "than the one that is scored; "
             "use top_p=1.0 and top_k=null"
         )
-
-
-def check_pair(student: Any, teacher: Any) -> None:
-    """Student and teacher read the same ids and the same pixels: compare token -> id maps and
-    image settings, not sizes."""
-    ours, theirs = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
-    differing = sorted(
-        token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token)
-    )
-    if differing:
-        shown = ", ".join(
-            f"{token!r} is {ours.get(token)} and {theirs.get(token)}" for token in differing[:3]
-        )
-        raise UserError(
-            f"student and teacher disagree on {len(differing)} token ids ({shown}); "
-            "on-policy distillation needs one tokenizer for both"
-        )
-    pixels, others = image_settings(student), image_settings(teacher)
-    for key in sorted(pixels.keys() | others.keys()):
-        if pixels.get(key) != others.get(key):
-            raise UserError(
-                f"student and teacher preprocess images differently: {key} is {pixels.get(key)} "
-                f"and {others.get(key)}; "
-                "give both the same image processor"
-            )
-
-
-def image_settings(processor: Any) -> dict[str, Any]:
-    settings = getattr(processor, "image_processor", None)
-    return {} if settings is None else dict(settings.to_dict())

@@ -4,25 +4,32 @@ strategy pays for them."""
 import torch
 from torch import Tensor
 
+from gndpo.pieces import Portion, pieces
 from gndpo.prompts import Prompts
 from gndpo.rollout import Answers
 from gndpo.sources import Source, read
 
-CHUNK = 4096
-"""Tokens whose distributions exist at a time."""
-
 
 @torch.no_grad()
 def vocabulary_metrics(
-    student: Source, teacher: Source, prompts: Prompts, answers: Answers, count: int
+    student: Source,
+    teacher: Source,
+    prompts: Prompts,
+    answers: Answers,
+    count: int,
+    portion: Portion,
 ) -> dict[str, float]:
     """Exact KL(student || teacher), both entropies and how often both prefer the same id, over
     the first `count` prompts."""
     count = min(count, len(prompts))
-    p, q = (read(source, prompts, 0, count, answers, CHUNK) for source in (student, teacher))
-    N = int(answers.mask_BT[: count * len(answers.ids_BT) // len(prompts)].sum())
-    sums = torch.stack([chunk_sums(p.log_probs(part), q.log_probs(part)) for part in p.chunks()])
-    entropy, kl, teacher_entropy, agreement = (sums.sum(0) / N).tolist()
+    G = len(answers.ids_BT) // len(prompts)
+    sums = []
+    for piece in pieces(0, count, G, portion.micro, portion.answers):
+        p = read(student, prompts, piece, answers, portion.chunk)
+        q = read(teacher, prompts, piece, answers, portion.chunk)
+        sums += [chunk_sums(p.log_probs(part), q.log_probs(part)) for part in p.chunks()]
+    N = int(answers.mask_BT[: count * G].sum())
+    entropy, kl, teacher_entropy, agreement = (torch.stack(sums).sum(0) / N).tolist()
     return {
         "policy/entropy": entropy,
         "teacher/kl": kl,

@@ -1,5 +1,7 @@
-"""`gndpo-eval run=<run folder>`: measure a checkpoint of a run on rows that training never saw."""
+"""`gndpo-eval run=<run folder>`: measure a checkpoint of a run on rows that training never saw, or
+on a benchmark; import what another harness measured."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,43 +12,107 @@ from rich.console import Console
 from rich.table import Table
 
 from gndpo import checkpoints
-from gndpo.build import build, config_folder
+from gndpo.answer_file import AnswerFile
+from gndpo.benchmarks import Benchmark, Reader, ask, graded, summary
+from gndpo.build import build, config_folder, resolve
 from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
+from gndpo.harness import import_results
+from gndpo.lmms_eval import export
+from gndpo.parts import trained
 from gndpo.policies import load_student, load_teachers
 from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder
 from gndpo.sources import Source
 
+CPU = torch.device("cpu")
+
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="evaluate")
 def app(cfg: DictConfig) -> None:
     quiet()
+    resolve(cfg)
+    if cfg.lmms_eval is not None:
+        written = export(cfg.benchmark, Path(cfg.lmms_eval))
+        Console().print(f"Written to {written}", highlight=False, soft_wrap=True)
+        return
     if cfg.run is None:
         raise UserError(
             "which run? type gndpo-eval run=<run folder>, for example run=runs/demo/..."
         )
     folder = RunFolder(Path(cfg.run))
-    trained = run_config(folder)
-    reader, context, processor, step = load_reader(trained, folder, str(cfg.checkpoint))
-    data: Any = build(trained.data, "data")
+    if cfg.results is not None:
+        new = import_results(folder, Path(cfg.results))
+        print(f"{len(new)} results appended to {folder.path / 'evaluations.jsonl'}")
+    elif cfg.benchmark is None:
+        on_split(cfg, folder)
+    else:
+        on_benchmark(cfg, folder)
+
+
+def on_split(cfg: DictConfig, folder: RunFolder) -> None:
+    """The run's own rows."""
+    run = run_config(folder)
+    device = torch.device(cfg.device)
+    reader, context, processor, step = load_reader(run, folder, str(cfg.checkpoint), device)
+    data: Any = build(run.data, "data")
     if cfg.split not in ("test", "validation"):
         raise UserError(f"split={cfg.split} is unknown; choose test or validation")
+    rows = data.evaluation_rows(cfg.split, cfg.rows)
     numbers = evaluate(
         reader,
         processor,
-        data.evaluation_rows(cfg.split, cfg.rows),
-        build(trained.reward, "reward"),
+        rows,
+        build(run.reward, "reward"),
         k=cfg.k,
-        max_tokens=trained.rollout.max_tokens,
+        max_tokens=run.rollout.max_tokens,
         seed=cfg.seed,
-        device=torch.device("cpu"),
+        device=device,
         context=context,
+        batch=cfg.batch,
     )
-    model = "teacher" if cfg.checkpoint == "teacher" else "student"
-    label = {"step": step, "model": model, "split": cfg.split, "n": cfg.rows, "k": cfg.k}
+    label = {"step": step, "model": who(cfg), "split": cfg.split, "n": len(rows), "k": cfg.k}
     folder.append("evaluations.jsonl", label | numbers)
-    show(f"{folder.path.name}, step {step}, {model}, {cfg.rows} rows of {cfg.split}", numbers)
+    show(f"{folder.path.name}, step {step}, {who(cfg)}, {len(rows)} rows of {cfg.split}", numbers)
+
+
+def on_benchmark(cfg: DictConfig, folder: RunFolder) -> None:
+    """A benchmark; its answers stay in the run folder."""
+    run = run_config(folder)
+    benchmark: Benchmark = build(cfg.benchmark, "benchmark")
+    which = str(cfg.checkpoint)
+    step = 0 if which in ("base", "teacher") else chosen_step(folder, which)
+    settings = settings_of(cfg)
+    name = f"{benchmark.name}-{'teacher' if which == 'teacher' else f'step{step}'}.jsonl"
+    file = AnswerFile(folder.path / "answers" / name, settings)
+    records = ask(benchmark, file, partial(reader_of, cfg, run, folder))
+    rewards = graded(records, benchmark.reward)
+    file.rewrite()
+    numbers = {f"eval/{name}": x for name, x in summary(benchmark, records, rewards).items()}
+    label = {"benchmark": benchmark.name, "step": step, "model": who(cfg), "n": len(records)}
+    row = label | {"k": benchmark.k, **numbers, "settings": settings}
+    folder.append("evaluations.jsonl", row)
+    title = f"{folder.path.name}, step {step}, {who(cfg)}, {len(records)} rows"
+    show(f"{title} of {benchmark.name}", numbers)
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """What the answers to a benchmark depend on besides the weights."""
+    asked = ("rows", "greedy", "k", "temperature", "max_tokens")
+    settings: Any = OmegaConf.to_container(cfg.benchmark)
+    return {"seed": cfg.seed, **{name: settings[name] for name in asked}}
+
+
+def reader_of(cfg: DictConfig, run: DictConfig, folder: RunFolder) -> Reader:
+    """The checkpoint, sampling at the benchmark's temperature."""
+    run.rollout.temperature = cfg.benchmark.temperature
+    device = torch.device(cfg.device)
+    source, context, processor, _ = load_reader(run, folder, str(cfg.checkpoint), device)
+    return Reader(source, context, processor, device, cfg.batch, cfg.answers, cfg.seed)
+
+
+def who(cfg: DictConfig) -> str:
+    return "teacher" if cfg.checkpoint == "teacher" else "student"
 
 
 def run_config(folder: RunFolder) -> DictConfig:
@@ -69,33 +135,45 @@ def run_config(folder: RunFolder) -> DictConfig:
 
 
 def load_reader(
-    cfg: DictConfig, folder: RunFolder, which: str
+    cfg: DictConfig, folder: RunFolder, which: str, device: torch.device = CPU
 ) -> tuple[Source, str | None, Any, int]:
     """Who `checkpoint=` names and the context of its prompts, the processor, the step it stems
     from. A teacher that moves is read as it was at the start."""
     student, processor, pair = load_student(cfg)
     if which == "teacher":
         teachers = load_teachers(cfg, student, processor, pair)
+        for policy in teachers.source.policies.values():
+            policy.to(device)
         return teachers.source, teachers.context, processor, 0
     step = 0 if which == "base" else find_step(folder, which, student.model)
-    return Source.of(student), None, processor, step
+    return Source.of(student.to(device)), None, processor, step
 
 
 def find_step(folder: RunFolder, which: str, model: Any) -> int:
     """Load the checkpoint of a step, or the last one; says its step."""
-    found = {
-        int(path.name.removeprefix("step-")): path for path in checkpoints.found(folder.checkpoints)
-    }
+    step = chosen_step(folder, which)
+    checkpoints.load_weights(steps(folder)[step], trained(model))
+    return step
+
+
+def chosen_step(folder: RunFolder, which: str) -> int:
+    """The step that `checkpoint=` names."""
+    found = steps(folder)
     wanted = (
         max(found, default=None) if which == "last" else int(which) if which.isdigit() else None
     )
-    if wanted not in found:
+    if wanted is None or wanted not in found:
         raise UserError(
             f"checkpoint={which}: {folder.path} has {', '.join(map(str, found)) or 'none'}; "
             "use one of these steps, last, base or teacher"
         )
-    checkpoints.load_weights(found[wanted], model)
     return wanted
+
+
+def steps(folder: RunFolder) -> dict[int, Path]:
+    """The run's checkpoints by step."""
+    paths = checkpoints.found(folder.checkpoints)
+    return {int(path.name.removeprefix("step-")): path for path in paths}
 
 
 def show(title: str, numbers: dict[str, float]) -> None:

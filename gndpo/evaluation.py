@@ -2,7 +2,7 @@
 removed)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,25 +11,24 @@ from torch import Tensor
 from gndpo.data.rows import Row
 from gndpo.metrics import mean
 from gndpo.policy import Policy
+from gndpo.processor import Processor
 from gndpo.prompts import Prompts, make_prompts
+from gndpo.rewards import Grade as Grade
 from gndpo.rewards import Reward
 from gndpo.rng import uniform
 from gndpo.rollout import Answers
 from gndpo.sources import Source, write
 
-Grade = Callable[[str, str], Reward]
-"""(answer, truth) -> reward."""
-
 Graded = tuple[Answers, list[Reward]]
 
 BATCH = 128
-"""Prompts per forward."""
+"""Prompts per forward of the embedded models; larger ones take fewer."""
 
 
 @torch.no_grad()
 def evaluate(
     reader: Policy | Source,
-    processor: Any,
+    processor: Processor,
     rows: Sequence[Row],
     reward: Grade,
     *,
@@ -38,18 +37,20 @@ def evaluate(
     seed: int,
     device: torch.device,
     context: str | None = None,
+    batch: int = BATCH,
 ) -> dict[str, float]:
     """acc_1: greedy accuracy. acc_k, pass_k: mean, and any, over k samples. blind: greedy without
-    the image. Fractions of 1.
+    the image, where there is one. Fractions of 1.
 
-    format, truncated, length: of the greedy answers. acc_1/<kind>: greedy accuracy per kind of
-    question. k = 0 leaves the samples out. context: the template of a reader that has one.
+    truncated, length, timeouts, the reward's other parts (format): of the greedy answers.
+    acc_1/<kind>: greedy accuracy per kind of question. k = 0 leaves the samples out. context: the
+    template of a reader that has one. batch: prompts per forward.
     """
     source = reader if isinstance(reader, Source) else Source.of(reader)
     totals: dict[str, list[float]] = defaultdict(list)
-    for start in range(0, len(rows), BATCH):
+    for start in range(0, len(rows), batch):
         prompts = make_prompts(
-            rows[start : start + BATCH], processor, device=device, context=context
+            rows[start : start + batch], processor, device=device, context=context
         )
 
         def answer(
@@ -65,7 +66,8 @@ def evaluate(
             return answers, grade(answers, prompts, processor, reward)
 
         parts = [greedy_measures(prompts.rows, *answer("image", 1, None))]
-        parts.append({"blind": [r.correct for r in answer("text", 1, None)[1]]})
+        if any(row["images"] for row in prompts.rows):
+            parts.append(blind_measures(prompts.rows, answer("text", 1, None)[1]))
         if k > 0:
             numbers = range(start * k, (start + len(prompts)) * k)
             draws = torch.from_numpy(uniform(seed, "evaluation", 0, numbers, max_tokens))
@@ -84,11 +86,23 @@ def greedy_measures(
         kinds[f"acc_1/{row['kind']}"].append(r.correct)
     return {
         "acc_1": [r.correct for r in rewards],
-        "format": [r.formatted for r in rewards],
+        **parts_of(rewards),
         "truncated": answers.truncated_B.tolist(),
         "length": answers.length_B.tolist(),
         **kinds,
     }
+
+
+def blind_measures(rows: Sequence[Row], rewards: Sequence[Reward]) -> dict[str, list[float]]:
+    """Of the rows that have an image to be taken away."""
+    return {"blind": [r.correct for row, r in zip(rows, rewards, strict=True) if row["images"]]}
+
+
+def parts_of(rewards: Sequence[Reward]) -> dict[str, list[float]]:
+    """The parts of the rewards besides accuracy, and the answers that no grader could finish."""
+    names = [name for name in rewards[0].parts if name != "accuracy"]
+    parts = {name: [r.parts[name] for r in rewards] for name in names}
+    return parts | {"timeouts": [float(r.timed_out) for r in rewards]}
 
 
 def sample_measures(rewards: Sequence[Reward], k: int) -> dict[str, list[float]]:
@@ -96,11 +110,11 @@ def sample_measures(rewards: Sequence[Reward], k: int) -> dict[str, list[float]]
     return {"acc_k": [mean(group) for group in groups], "pass_k": [max(g) for g in groups]}
 
 
-def grade(answers: Answers, prompts: Prompts, processor: Any, reward: Grade) -> list[Reward]:
+def grade(answers: Answers, prompts: Prompts, processor: Processor, reward: Grade) -> list[Reward]:
     """The reward of every answer, in order; an answer belongs to prompt i // G."""
     G = len(answers.ids_BT) // len(prompts)
-    texts = decode(answers, processor)
-    return [reward(text, prompts.rows[i // G]["answer"]) for i, text in enumerate(texts)]
+    rows = [row for row in prompts.rows for _ in range(G)]
+    return reward(decode(answers, processor), rows)
 
 
 def decode(answers: Answers, processor: Any) -> list[str]:

@@ -1,18 +1,12 @@
 """Norms, clipping and the non-finite guard: what stands between a backward pass and the weights."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-PARTS = ("vision", "projector", "language")
-
-
-def part_of(name: str) -> str:
-    """Which part a parameter belongs to, by the names that transformers gives its modules."""
-    if "multi_modal_projector" in name or "visual.merger" in name:
-        return "projector"
-    return "vision" if "vision" in name or ".visual." in name else "language"
+from gndpo.parts import PARTS, part_of
 
 
 def part_norms(module: nn.Module) -> dict[str, float]:
@@ -39,15 +33,28 @@ def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float | None) -
     return True
 
 
-def flat_gradient(module: nn.Module) -> Tensor:
-    """All gradients as one vector, a copy; zeros where a parameter has none yet."""
-    trained = (p for p in module.parameters() if p.requires_grad)
-    return torch.cat(
-        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
-    )
+def gradients(module: nn.Module) -> list[Tensor]:
+    """Of every trained parameter; zeros where one has none yet."""
+    return [
+        torch.zeros_like(p) if p.grad is None else p.grad
+        for p in module.parameters()
+        if p.requires_grad
+    ]
 
 
-def cosine_of_halves(first: Tensor, both: Tensor) -> float:
+def gradient_copy(module: nn.Module) -> list[Tensor]:
+    """The gradients as they are now, in main memory: a device may have no room for two."""
+    return [g.to("cpu", copy=True) for g in gradients(module)]
+
+
+def cosine_of_halves(first: Sequence[Tensor], both: Sequence[Tensor]) -> float:
     """cos(g1, g2) from g1 and g1 + g2: near 1 the batch agrees with itself, near 0 the step is
     mostly noise."""
-    return float(torch.nn.functional.cosine_similarity(first, both - first, dim=0))
+    dot, norm1, norm2 = 0.0, 0.0, 0.0
+    for g1, total in zip(first, both, strict=True):
+        g1 = g1.to(total.device)
+        g2 = total - g1
+        dot += float((g1 * g2).sum())
+        norm1 += float(g1.square().sum())
+        norm2 += float(g2.square().sum())
+    return dot / max(math.sqrt(norm1 * norm2), 1e-30)

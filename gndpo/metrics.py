@@ -52,7 +52,8 @@ METRICS = {
     "rollout/dropped": "prompts of this step dropped as too long",
     "reward/total": "mean reward",
     "reward/accuracy": "share of correct answers, as sampled",
-    "reward/format": "share of well-formed answers",
+    "reward/<part>": "mean of the reward's other parts, such as format: well-formed answers",
+    "reward/timeouts": "share of answers that no grader could finish in time; they count as wrong",
     "time/rollout": "seconds to write the answers",
     "time/score": "seconds to score them, strategy included",
     "time/diagnose": "seconds for what runs on a schedule",
@@ -94,8 +95,8 @@ def rollout_metrics(answers: Answers, rewards: Sequence[Reward], dropped: int) -
         "rollout/own": mean((answers.author_BT == STUDENT)[answers.mask_BT].tolist()),
         "rollout/dropped": float(dropped),
         "reward/total": mean([r.total for r in rewards]),
-        "reward/accuracy": mean([r.correct for r in rewards]),
-        "reward/format": mean([r.formatted for r in rewards]),
+        **{f"reward/{name}": mean([r.parts[name] for r in rewards]) for name in rewards[0].parts},
+        "reward/timeouts": mean([float(r.timed_out) for r in rewards]),
     }
 
 

@@ -2,14 +2,13 @@
 loss, gradients, logs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from gndpo import checkpoints
 from gndpo.clock import Clock
@@ -17,41 +16,25 @@ from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
 from gndpo.evaluation import Grade, grade
 from gndpo.loss import Surrogate
+from gndpo.masters import Masters
 from gndpo.metrics import rollout_metrics, score_metrics, signal_metrics
+from gndpo.parts import trained
 from gndpo.policy import Policy
+from gndpo.processor import Processor
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
 from gndpo.rewards import Reward
 from gndpo.rng import uniform
 from gndpo.rollout import Answers
 from gndpo.samples import samples
-from gndpo.schedules import Schedule
 from gndpo.scores import Scores
 from gndpo.scoring import score
+from gndpo.settings import Settings
 from gndpo.signal import Strategy
 from gndpo.sources import Source
 from gndpo.teachers import Teachers, sources
-from gndpo.update import Batch, UpdateSettings, update
+from gndpo.update import Batch, update
 from gndpo.writers import Desk, Writer
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything a step needs to know besides its parts; the values live in conf/train.yaml."""
-
-    seed: int
-    steps: int
-    group: int
-    max_tokens: int
-    rendering: str
-    max_prompt_tokens: int
-    overlong: str
-    aggregation: str
-    schedule: Schedule
-    diagnose_every: int
-    diagnose_prompts: int
-    samples_per_step: int
-    update: UpdateSettings
 
 
 class Distillation(LightningModule):
@@ -61,7 +44,7 @@ class Distillation(LightningModule):
         self,
         student: Policy,
         teachers: Teachers,
-        processor: Any,
+        processor: Processor,
         strategy: Strategy,
         surrogate: Surrogate,
         writer: Writer,
@@ -88,18 +71,41 @@ class Distillation(LightningModule):
 
     def continue_from(self, checkpoint: Path) -> None:
         """Weights, counters and carry now; the optimizer's state once there is an optimizer."""
-        checkpoints.load_weights(checkpoint, self.student.model)
+        checkpoints.load_weights(checkpoint, trained(self.student.model))
         if self.teachers.moving is not None:
-            checkpoints.load_weights(checkpoint, self.teachers.moving, "teacher")
+            checkpoints.load_weights(checkpoint, self.following(), "teacher")
         state, self.carry = checkpoints.load_state(checkpoint)
         self.step, self.updates = state["step"], state["updates"]
         self.continued = checkpoint
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer: torch.optim.Optimizer = self.make_optimizer(self.student.parameters())
+        model = self.student.model
+        optimizer: torch.optim.Optimizer = self.make_optimizer(trained(model).values())
+        self.masters = Masters(model)
+        self.masters.serve(optimizer)
         if self.continued is not None:
-            checkpoints.load_optimizer(self.continued, self.student.model, optimizer)
+            checkpoints.load_weights(self.continued, self.masters.of)
+            checkpoints.load_optimizer(self.continued, model, optimizer)
         return optimizer
+
+    def following(self) -> dict[str, nn.Parameter]:
+        """The weights of a teacher that moves with the student; {} where none does."""
+        if self.teachers.moving is None:
+            return {}
+        names = trained(self.student.model)
+        return {name: p for name, p in self.teachers.moving.named_parameters() if name in names}
+
+    def save(self, folder: Path) -> Path:
+        """A checkpoint of this step."""
+        return checkpoints.save(
+            folder,
+            self.step,
+            self.masters.exact(),
+            checkpoints.optimizer_tensors(self.student.model, self.trainer.optimizers[0]),
+            self.carry,
+            {"updates": self.updates},
+            self.following(),
+        )
 
     def training_step(self, rows: Sequence[Row], batch_idx: int) -> dict[str, Any]:
         clock = Clock()
@@ -171,6 +177,8 @@ class Distillation(LightningModule):
             step=self.step,
             steps=s.steps,
             fixed=self.teachers.fixed,
+            micro=s.micro,
+            answers=s.answers,
         )
         return self.writer(desk)
 
@@ -186,8 +194,7 @@ class Distillation(LightningModule):
             prompts,
             answers,
             self.reads,
-            micro=s.update.micro,
-            chunk=s.update.chunk,
+            s.update.portion,
         )
         B, T = answers.ids_BT.shape
         return Scores(
@@ -209,9 +216,8 @@ class Distillation(LightningModule):
         if not self.on_schedule():
             return {}
         student, teacher = self.sources["student"], self.sources["teacher"]
-        return vocabulary_metrics(
-            student, teacher, prompts, answers, self.settings.diagnose_prompts
-        )
+        count, portion = self.settings.diagnose_prompts, self.settings.update.portion
+        return vocabulary_metrics(student, teacher, prompts, answers, count, portion)
 
     def update(self, batch: Batch) -> dict[str, float]:
         optimizer = self.optimizers()

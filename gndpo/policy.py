@@ -10,60 +10,44 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 
+from gndpo.packing import answer_masks, following, in_grid, pack_masks, positions
 from gndpo.prompts import Rendering
 from gndpo.rows import NEVER
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What may be written. size: ids of the tokenizer (head rows beyond are cut off). eos: ids
-    that end an answer, first one written by us. forbidden: ids never sampled and left out of
-    every softmax (visual placeholders, padding unless an EOS)."""
-
-    size: int
-    eos: tuple[int, ...]
-    pad: int
-    forbidden: tuple[int, ...]
-
-    @staticmethod
-    def of(processor: Any, model: PreTrainedModel) -> "Vocabulary":
-        tokenizer = processor.tokenizer
-        configured = model.generation_config.eos_token_id if model.generation_config else None
-        more = configured if isinstance(configured, list) else [configured]
-        eos = dict.fromkeys(i for i in (tokenizer.eos_token_id, *more) if i is not None)
-        pad = (
-            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        )
-        video = tokenizer.convert_tokens_to_ids(getattr(processor, "video_token", None) or [])
-        visual = {
-            *getattr(processor, "image_token_ids", []),
-            *([video] if isinstance(video, int) else video),
-        }
-        forbidden = sorted({pad, *visual} - set(eos))
-        return Vocabulary(len(tokenizer), tuple(eos), pad, tuple(forbidden))
+from gndpo.vocabulary import Vocabulary
 
 
 class Head(nn.Module):
     """hidden [N, H] -> log-probabilities [N, V] in nats, float32 or better, at a temperature,
-    over the allowed ids only."""
+    over the allowed ids only. softcap: c tanh(logit / c), of the families that have it."""
 
     allowed_V: Tensor
 
-    def __init__(self, linear: nn.Linear, vocabulary: Vocabulary, temperature: float) -> None:
+    def __init__(
+        self,
+        linear: nn.Linear,
+        vocabulary: Vocabulary,
+        temperature: float,
+        softcap: float | None = None,
+    ) -> None:
         super().__init__()
         self.linear = linear
-        self.temperature = temperature
+        self.temperature, self.softcap = temperature, softcap
         allowed_V = torch.ones(vocabulary.size, dtype=torch.bool)
         allowed_V[list(vocabulary.forbidden)] = False
         self.register_buffer("allowed_V", allowed_V, persistent=False)
 
-    def log_probs(self, hidden_NH: Tensor) -> Tensor:
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """[N, V] of the tokenizer's ids, as the model computes them."""
         V = len(self.allowed_V)
         bias = None if self.linear.bias is None else self.linear.bias[:V]
         logits_NV = F.linear(hidden_NH, self.linear.weight[:V], bias)
-        logits_NV = (
-            logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / self.temperature
-        )
+        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+        if self.softcap is not None:
+            logits_NV = self.softcap * (logits_NV / self.softcap).tanh()
+        return logits_NV
+
+    def log_probs(self, hidden_NH: Tensor) -> Tensor:
+        logits_NV = self.logits(hidden_NH) / self.temperature
         return logits_NV.masked_fill(~self.allowed_V, NEVER).log_softmax(-1)
 
     def frozen(self) -> "Head":
@@ -76,22 +60,22 @@ class Head(nn.Module):
 
 @dataclass
 class Prefix:
-    """Encoded prompts, ready for answers: the cache, who is padding, and the hidden state that
-    predicts the first token."""
+    """Encoded prompts, ready for answers: the cache, who is padding, the position of the first
+    answer token, and the hidden state that predicts it."""
 
     cache: DynamicCache
     mask_BL: Tensor
-    length_B: Tensor
+    next_B: Tensor
     last_BH: Tensor
 
     def repeat(self, group: int) -> "Prefix":
         """G copies of each prompt, side by side. The cache is taken over, not copied."""
         if group > 1:
             self.cache.batch_repeat_interleave(group)
-        mask, length, last = (
-            x.repeat_interleave(group, dim=0) for x in (self.mask_BL, self.length_B, self.last_BH)
+        mask, after, last = (
+            x.repeat_interleave(group, dim=0) for x in (self.mask_BL, self.next_B, self.last_BH)
         )
-        return Prefix(self.cache, mask, length, last)
+        return Prefix(self.cache, mask, after, last)
 
 
 class Policy(nn.Module):
@@ -104,39 +88,49 @@ class Policy(nn.Module):
         self.model = model
         self.vocabulary = vocabulary
         output: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        self.head = Head(output, vocabulary, temperature)
+        softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        self.head = Head(output, vocabulary, temperature, softcap)
+        self.train(model.training)
+
+    def write_only(self, vocabulary: Vocabulary) -> None:
+        """Cut the head to fewer ids."""
+        self.vocabulary = vocabulary
+        self.head = Head(self.head.linear, vocabulary, self.head.temperature, self.head.softcap)
 
     @property
-    def backbone(self) -> nn.Module:
-        module = getattr(self.model, self.model.base_model_prefix)
-        assert isinstance(module, nn.Module)
-        return module
+    def backbone(self) -> Any:
+        return getattr(self.model, self.model.base_model_prefix)
+
+    def read(self, **inputs: Any) -> Any:
+        """The backbone's output; every forward goes through here."""
+        return self.backbone(**inputs)
 
     def encode(self, rendering: Rendering) -> Prefix:
         """One forward over the P prompts (and their images). Positions are explicit: left
         padding must not shift them."""
-        mask_PL = rendering.mask_PL
-        out = self.backbone(
+        position_ids = positions(self.backbone, rendering)
+        out = self.read(
             input_ids=rendering.ids_PL,
-            attention_mask=mask_PL.long(),
-            position_ids=(mask_PL.cumsum(-1) - 1).clamp_min(0),
+            attention_mask=rendering.mask_PL.long(),
+            position_ids=position_ids,
             past_key_values=DynamicCache(),
             use_cache=True,
             **rendering.vision,
+            **rendering.kinds,
         )
-        return Prefix(
-            out.past_key_values, mask_PL, rendering.length_P, out.last_hidden_state[:, -1]
-        )
+        after_P = following(position_ids)
+        last_PH = out.last_hidden_state[:, -1]
+        return Prefix(out.past_key_values, rendering.mask_PL, after_P, last_PH)
 
     def advance(self, prefix: Prefix, ids_Bt: Tensor, written: int) -> Tensor:
         """Hidden states [B, t, H] of t further answer tokens, after `written` tokens that the
         cache already holds."""
-        B, t = ids_Bt.shape
-        seen = torch.ones(B, written + t, dtype=torch.long, device=ids_Bt.device)
-        out = self.backbone(
+        t = ids_Bt.shape[1]
+        positions_Bt = prefix.next_B[:, None] + written + torch.arange(t, device=ids_Bt.device)
+        out = self.read(
             input_ids=ids_Bt,
-            attention_mask=torch.cat([prefix.mask_BL.long(), seen], 1),
-            position_ids=prefix.length_B[:, None] + written + torch.arange(t, device=ids_Bt.device),
+            attention_mask=answer_masks(self.model, prefix.mask_BL, written, t),
+            position_ids=in_grid(self.backbone, positions_Bt),
             past_key_values=prefix.cache,
             use_cache=True,
         )
@@ -151,8 +145,30 @@ class Policy(nn.Module):
         repeated prompts in value and gradient. Right padding needs no mask: a causal model lets
         no answer token see what follows it.
         """
+        if self.training and self.model.is_activation_checkpointing:
+            return self.packed(rendering, ids_BT)  # recomputing layers cannot fill a cache
         prefix = self.encode(rendering).repeat(len(ids_BT) // len(rendering.ids_PL))
         first_B1H = prefix.last_BH[:, None]
         if ids_BT.shape[1] == 1:
             return first_B1H
         return torch.cat([first_B1H, self.advance(prefix, ids_BT[:, :-1], written=0)], 1)
+
+    def packed(self, rendering: Rendering, ids_BT: Tensor) -> Tensor:
+        """`hidden` without a cache: a prompt and its G answers are one row, and a mask lets every
+        answer see its prompt and itself."""
+        P, L = rendering.ids_PL.shape
+        G, t = len(ids_BT) // P, ids_BT.shape[1] - 1
+        position_ids = positions(self.backbone, rendering)
+        steps_S = torch.arange(t, device=ids_BT.device).repeat(G)
+        after_PS = following(position_ids)[:, None] + steps_S
+        whole = torch.cat([position_ids, in_grid(self.backbone, after_PS)], -1)
+        out = self.read(
+            input_ids=torch.cat([rendering.ids_PL, ids_BT[:, :-1].reshape(P, G * t)], 1),
+            attention_mask=pack_masks(self.model, rendering, whole, G, t),
+            position_ids=whole,
+            use_cache=False,
+            **rendering.vision,
+        )
+        prompt_PLH, answers_PSH = out.last_hidden_state.split([L, G * t], 1)
+        first_B1H = prompt_PLH[:, -1:].repeat_interleave(G, 0)
+        return torch.cat([first_B1H, answers_PSH.reshape(P * G, t, -1)], 1)

@@ -29,10 +29,12 @@ from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
 from gndpo.models.digits import FORMAT, build_model, build_processor
 from gndpo.models.load import Pair
-from gndpo.policy import Policy, Vocabulary
+from gndpo.policy import Policy
+from gndpo.processor import Processor
 from gndpo.quiet import quiet
 from gndpo.rewards import boxed_reward
 from gndpo.supervised import Recipe, fit, make_lesson, solution_nats
+from gndpo.vocabulary import Vocabulary
 
 MakeRows = Callable[..., Rows]
 """(split, seed, images=...) -> rows."""
@@ -116,17 +118,17 @@ def train(
     """Train, save to `folder`, measure. Runs in a process of its own; one of them shows a bar."""
     quiet()
     begin = time.perf_counter()
-    processor = build_processor()
+    processor = Processor(build_processor())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build_model(processor.tokenizer, vision=plan.vision, text=plan.text)
-    policy = Policy(model, Vocabulary.of(processor, model))
+    policy = Policy(model, Vocabulary.of(processor, model, eos=None))
     taught = InContext(rows("train", seed, images=plan.images), [*plan.contexts.values()], seed)
     fit(policy, processor, taught, plan.recipe, show=show)
     seconds = time.perf_counter() - begin
     model.eval()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    processor.save(folder)
     test = rows("test", seed)
     asked = [test[i] for i in range(evaluation_rows)]
     return {
@@ -141,7 +143,9 @@ def train(
 
 
 @torch.no_grad()
-def measure(policy: Policy, processor: Any, rows: Sequence[Row], seed: int) -> dict[str, float]:
+def measure(
+    policy: Policy, processor: Processor, rows: Sequence[Row], seed: int
+) -> dict[str, float]:
     """What `evaluate` finds, and the nats of the dearest format token, with and without image."""
     reward = partial(boxed_reward, format_weight=0.0)
     measured = evaluate(

@@ -1,21 +1,25 @@
 """Rows become token ids: a prompt can be rendered with its image, without it, with a coarse or a
 black one, and in a privileged context; each rendering is made when it is first asked for."""
 
-import string
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
+from gndpo.data.choices import lettered
 from gndpo.data.rows import Row
+from gndpo.data.templates import fill
 from gndpo.errors import UserError
+from gndpo.processor import MARKER, Processor
 
 CPU = torch.device("cpu")
 PRIVILEGED = "privileged_"
 """Prefix of a rendering's name: the question stands in the teacher's context."""
+KINDS = ("mm_token_type_ids", "token_type_ids")
+"""Per token: 1 where it is an image's, in the words of the families that ask."""
 PICTURES = ("image", "text", "degraded", "black")
 """What is seen: the image; nothing (image and placeholder tokens dropped, not blanked); the image
 made coarse; a black one of the same size."""
@@ -26,31 +30,52 @@ class Rendering:
     """P prompts as a model reads them, left-padded to L.
 
     ids_PL: token ids. length_P: valid tokens per prompt (masks come from lengths, never from
-    `ids != pad`). vision: what the vision tower takes, images in prompt order; empty for a
-    text-only rendering.
+    `ids != pad`). images: per prompt what the vision tower takes, {} without image. kinds: per
+    token, [P, L], where a family must be told which tokens are an image's.
     """
 
     ids_PL: Tensor
     length_P: Tensor
-    vision: dict[str, Tensor]
+    images: tuple[Mapping[str, Tensor], ...]
+    kinds: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def mask_PL(self) -> Tensor:
         L = self.ids_PL.shape[1]
         return torch.arange(L, device=self.ids_PL.device) >= L - self.length_P[:, None]
 
+    @property
+    def vision(self) -> dict[str, Tensor]:
+        """What the vision tower takes, all images in prompt order; {} where there are none."""
+        names = dict.fromkeys(name for images in self.images for name in images)
+        return {name: stacked([x[name] for x in self.images if name in x]) for name in names}
+
     def to(self, device: torch.device) -> "Rendering":
-        vision = {name: x.to(device) for name, x in self.vision.items()}
-        return Rendering(self.ids_PL.to(device), self.length_P.to(device), vision)
+        return Rendering(
+            self.ids_PL.to(device),
+            self.length_P.to(device),
+            tuple({name: x.to(device) for name, x in images.items()} for images in self.images),
+            {name: x.to(device) for name, x in self.kinds.items()},
+        )
 
     def select(self, which: slice | Tensor) -> "Rendering":
-        """Some of the prompts; every prompt has the same number of image patches."""
-        P = len(self.length_P)
-        vision = {
-            name: x.reshape(P, len(x) // P, *x.shape[1:])[which].flatten(0, 1)
-            for name, x in self.vision.items()
-        }
-        return Rendering(self.ids_PL[which], self.length_P[which], vision)
+        """Some of the prompts."""
+        chosen = range(len(self.images))[which] if isinstance(which, slice) else which.tolist()
+        return Rendering(
+            self.ids_PL[which],
+            self.length_P[which],
+            tuple(self.images[i] for i in chosen),
+            {name: x[which] for name, x in self.kinds.items()},
+        )
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Images of several prompts, one below the other; where each has tiles of its own, [images,
+    tiles, ...], missing tiles are zeros."""
+    tiles = max(x.shape[1] for x in parts)
+    if any(x.shape[1] != tiles for x in parts):
+        parts = [F.pad(x, [0, 0] * (x.dim() - 2) + [0, tiles - x.shape[1]]) for x in parts]
+    return torch.cat(list(parts))
 
 
 class Renderings(dict[str, Rendering]):
@@ -62,7 +87,7 @@ class Renderings(dict[str, Rendering]):
         self,
         rows: Sequence[Row],
         texts: Sequence[str],
-        processor: Any,
+        processor: Processor,
         device: torch.device,
         context: str | None,
         degrade: float,
@@ -73,18 +98,14 @@ class Renderings(dict[str, Rendering]):
     def __missing__(self, name: str) -> Rendering:
         template = self.context if name.startswith(PRIVILEGED) else None
         picture = name.removeprefix(PRIVILEGED)
-        texts = self.texts
-        if template is not None or picture == "text":
-            texts = [
-                chat_text(row, self.processor, image=picture != "text", template=template)
-                for row in self.rows
-            ]
-        if picture == "text":
-            rendering = text_rendering(texts, self.processor)
-        else:
-            images = [drawn(x, picture, self.degrade) for row in self.rows for x in row["images"]]
-            rendering = image_rendering(texts, images, self.processor)
-        self[name] = rendering.to(self.device)
+        seen = picture != "text"
+        encoded = []
+        for row, text in zip(self.rows, self.texts, strict=True):
+            if template is not None or not seen:
+                text = chat_text(row, self.processor, image=seen, template=template)
+            images = [drawn(x, picture, self.degrade) for x in row["images"]] if seen else []
+            encoded.append(encode(self.processor, row, text, images))
+        self[name] = left_padded(encoded, self.processor.pad).to(self.device)
         return self[name]
 
 
@@ -104,7 +125,7 @@ class Prompts:
 
 def make_prompts(
     rows: Sequence[Row],
-    processor: Any,
+    processor: Processor,
     *,
     max_tokens: int | None = None,
     overlong: str = "refuse",
@@ -130,8 +151,10 @@ def make_prompts(
             f"a prompt has {length} tokens{where}, more than data.max_prompt_tokens={max_tokens}"
         )
         if overlong == "refuse":
-            problem = rows[worst]["problem"][:60]
-            raise UserError(f"{found} ({problem!r}); raise the limit or set data.overlong=drop")
+            name, problem = rows[worst]["name"], rows[worst]["problem"][:60]
+            raise UserError(
+                f"{found} (row {name}: {problem!r}); raise the limit or set data.overlong=drop"
+            )
         kept = [row for row, fits in zip(rows, keep, strict=True) if fits]
         if not kept:
             raise UserError(f"every prompt of this step is too long: {found}; raise the limit")
@@ -140,34 +163,19 @@ def make_prompts(
     return Prompts(rows, texts, renderings)
 
 
-def chat_text(row: Row, processor: Any, *, image: bool, template: str | None = None) -> str:
-    """The prompt through the processor's chat template, one user turn, generation prompt added.
-    template: the question's context, with the row's columns in braces."""
-    images = [{"type": "image"} for _ in row["images"]] if image else []
+def chat_text(row: Row, processor: Processor, *, image: bool, template: str | None = None) -> str:
+    """The prompt as the chat template writes it. template: the question's context, with the row's
+    columns in braces."""
     text = row["problem"] if template is None else filled(template, row)
-    content = [*images, {"type": "text", "text": text}]
-    chat = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    return str(chat)
+    try:
+        return processor.chat(text, len(row["images"]) if image else 0)
+    except UserError as error:
+        raise UserError(f"row {row['name']}: {error}") from error
 
 
 def filled(template: str, row: Row) -> str:
     """The template with a row's columns in place of their names."""
-    columns = columns_of(row)
-    try:
-        for _, name, _, _ in string.Formatter().parse(template):
-            if name is not None and name not in columns:
-                raise UserError(
-                    f"the template {template!r} names the column '{name}', the data has "
-                    f"{', '.join(sorted(columns))}"
-                )
-        return template.format(**columns)
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"the template {template!r} cannot be read ({error}); write braces that are not a "
-            "column's twice"
-        ) from error
+    return fill(template, columns_of(row))
 
 
 def columns_of(row: Row) -> dict[str, str]:
@@ -177,6 +185,7 @@ def columns_of(row: Row) -> dict[str, str]:
         "answer": row["answer"],
         "solution": row["solution"],
         "kind": row["kind"],
+        "choices": lettered(row["choices"]),
     }
     return plain | row["fields"]
 
@@ -192,27 +201,31 @@ def drawn(image: Image.Image, picture: str, degrade: float) -> Image.Image:
     return image
 
 
-def image_rendering(
-    texts: Sequence[str], images: Sequence[Image.Image], processor: Any
-) -> Rendering:
-    batch = processor(
-        text=list(texts),
-        images=list(images),
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-    )
-    text_keys = {"input_ids", "attention_mask"}
-    vision = {name: x for name, x in batch.items() if name not in text_keys}
-    return Rendering(batch["input_ids"], batch["attention_mask"].sum(-1), vision)
+def encode(
+    processor: Processor, row: Row, text: str, images: Sequence[Image.Image]
+) -> dict[str, Tensor]:
+    """A row's prompt as ids and pixels."""
+    try:
+        return processor.encode(text, images)
+    except (ValueError, StopIteration, IndexError) as error:
+        raise UserError(
+            f"row {row['name']}: its prompt and images do not fit together ({error}); check its "
+            f"markers {MARKER} and model.chat_template"
+        ) from error
 
 
-def text_rendering(texts: Sequence[str], processor: Any) -> Rendering:
-    batch = processor.tokenizer(
-        list(texts),
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-        return_token_type_ids=False,
+def left_padded(encoded: Sequence[Mapping[str, Tensor]], pad: int) -> Rendering:
+    """Prompts of one row each, [1, L], side by side."""
+    length_P = torch.tensor([batch["input_ids"].shape[1] for batch in encoded])
+    L = int(length_P.max())
+
+    def padded(name: str, filler: int) -> Tensor:
+        rows = [batch.get(name, torch.zeros_like(batch["input_ids"])) for batch in encoded]
+        return torch.cat([F.pad(x, [L - x.shape[1], 0], value=filler) for x in rows])
+
+    kinds = [name for name in KINDS if any(name in batch for batch in encoded)]
+    plain = {"input_ids", "attention_mask", *KINDS}
+    images = tuple({k: x for k, x in batch.items() if k not in plain} for batch in encoded)
+    return Rendering(
+        padded("input_ids", pad), length_P, images, {name: padded(name, 0) for name in kinds}
     )
-    return Rendering(batch["input_ids"], batch["attention_mask"].sum(-1), {})

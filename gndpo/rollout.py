@@ -1,11 +1,13 @@
 """Answers are written token by token: drawn by inverse CDF from counter-based uniforms, or copied
 from a script that another author wrote."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from gndpo.pieces import pieces
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
 from gndpo.scores import STUDENT
@@ -43,6 +45,9 @@ class Script:
     logp_BT: Tensor
     author_BT: Tensor
 
+    def select(self, rows: slice) -> "Script":
+        return Script(**{name: x[rows] for name, x in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Guide:
@@ -54,7 +59,6 @@ class Guide:
     budget: float
 
 
-@torch.no_grad()
 def generate(
     policy: Policy,
     rendering: Rendering,
@@ -64,12 +68,60 @@ def generate(
     uniform_BT: Tensor | None,
     script: Script | None = None,
     guide: Guide | None = None,
+    micro: int | None = None,
+    answers: int | None = None,
 ) -> Answers:
     """Answer each prompt `group` times. `uniform_BT` [B, max_tokens] draws the tokens; None is
-    greedy.
+    greedy. micro, answers: prompts, or answers of one prompt, at a time (None: all); what is
+    written is the same.
 
     Stops early when every answer has ended, so T is the length of the longest one.
     """
+    parts, places = [], []
+    for piece in pieces(0, len(rendering.ids_PL), group, micro, answers):
+        rows = piece.rows
+        part = decode(
+            policy,
+            rendering.select(piece.prompts),
+            group=(rows.stop - rows.start) // (piece.stop - piece.start),
+            max_tokens=max_tokens,
+            uniform_BT=None if uniform_BT is None else uniform_BT[rows],
+            script=script and script.select(rows),
+            guide=guide and replace(guide, rendering=guide.rendering.select(piece.prompts)),
+        )
+        parts.append(part)
+        places.append(torch.arange(rows.start, rows.stop))
+    return parts[0] if len(parts) == 1 else gathered(parts, places, policy.vocabulary.pad)
+
+
+def gathered(parts: Sequence[Answers], places: Sequence[Tensor], pad: int) -> Answers:
+    """Answers of several batches in one, each batch with its rows there."""
+    B = sum(map(len, places))
+    T = max(part.ids_BT.shape[1] for part in parts)
+    ids_BT = torch.full((B, T), pad, device=parts[0].ids_BT.device)
+    logp_BT = parts[0].logp_BT.new_zeros(B, T)
+    author_BT = torch.zeros_like(ids_BT)
+    length_B, truncated_B = torch.zeros_like(ids_BT[:, 0]), torch.zeros_like(ids_BT[:, 0]).bool()
+    for part, own in zip(parts, places, strict=True):
+        t = part.ids_BT.shape[1]
+        ids_BT[own, :t], logp_BT[own, :t] = part.ids_BT, part.logp_BT
+        author_BT[own, :t] = part.author_BT
+        length_B[own], truncated_B[own] = part.length_B, part.truncated_B
+    return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT)
+
+
+@torch.no_grad()
+def decode(
+    policy: Policy,
+    rendering: Rendering,
+    *,
+    group: int,
+    max_tokens: int,
+    uniform_BT: Tensor | None,
+    script: Script | None,
+    guide: Guide | None,
+) -> Answers:
+    """One batch, token by token."""
     readers = [(policy, rendering), *([(guide.policy, guide.rendering)] if guide else [])]
     prefixes = [reader.encode(prompts).repeat(group) for reader, prompts in readers]
     hidden = [prefix.last_BH for prefix in prefixes]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gndpo.processor import Processor
 from gndpo.prompts import Prompts
 from gndpo.rewards import Reward
 from gndpo.rollout import Answers
@@ -11,7 +12,7 @@ from gndpo.signal import Signal
 
 
 def samples(
-    processor: Any,
+    processor: Processor,
     prompts: Prompts,
     answers: Answers,
     scores: Scores,
@@ -35,7 +36,7 @@ def samples(
 
 
 def tokens(
-    processor: Any, b: int, answers: Answers, scores: Scores, signal: Signal
+    processor: Processor, b: int, answers: Answers, scores: Scores, signal: Signal
 ) -> dict[str, list[Any]]:
     """One answer as columns: text, ids, who wrote them, log-probabilities in nats, advantage,
     notes."""

@@ -1,12 +1,13 @@
 """Scores of the answers: one forward per view, group by group; only what the strategy reads is
 kept."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from gndpo.pieces import Portion, pieces
 from gndpo.prompts import Prompts
 from gndpo.reads import Reads
 from gndpo.rollout import Answers
@@ -15,32 +16,23 @@ from gndpo.sources import Source, read
 from gndpo.views import Request, View, make_views
 
 
-def spans(start: int, stop: int, size: int | None) -> Iterator[tuple[int, int]]:
-    """Consecutive spans of at most `size` prompts (None: one span)."""
-    size = size or stop - start
-    for i in range(start, stop, size):
-        yield i, min(i + size, stop)
-
-
 @torch.no_grad()
 def score(
     views: Mapping[str, Source],
     prompts: Prompts,
     answers: Answers,
     reads: Reads,
-    *,
-    micro: int | None,
-    chunk: int,
+    portion: Portion,
 ) -> dict[str, View]:
-    """The views that `reads` names, each with the quantities it asks for. micro: prompts per
-    forward; chunk: rows per head."""
+    """The views that `reads` names, each with the quantities it asks for."""
     G = len(answers.ids_BT) // len(prompts)
     known: dict[str, list[View]] = {name: [] for name in reads.requests}
     kept: dict[str, list[Distributions]] = {name: [] for name in reads.whole}
-    for start, stop in spans(0, len(prompts), micro):
-        ids_bT, mask_bT = (x[start * G : stop * G] for x in (answers.ids_BT, answers.mask_BT))
+    for piece in pieces(0, len(prompts), G, portion.micro, portion.answers):
+        ids_bT, mask_bT = answers.ids_BT[piece.rows], answers.mask_BT[piece.rows]
         rows = {
-            name: read(views[name], prompts, start, stop, answers, chunk) for name in reads.requests
+            name: read(views[name], prompts, piece, answers, portion.chunk)
+            for name in reads.requests
         }
         for name, view in make_views(ids_bT, mask_bT, rows).items():
             for request in reads.requests[name]:
@@ -48,10 +40,9 @@ def score(
             known[name].append(view)
         for name in reads.whole:
             kept[name].append(rows[name])
+    ids_BT, mask_BT, chunk = answers.ids_BT, answers.mask_BT, portion.chunk
     return {
-        name: View(
-            name, answers.ids_BT, answers.mask_BT, whole(kept.get(name), chunk), merge(parts)
-        )
+        name: View(name, ids_BT, mask_BT, whole(kept.get(name), chunk), merge(parts))
         for name, parts in known.items()
     }
 

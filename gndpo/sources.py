@@ -8,9 +8,10 @@ from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
+from gndpo.pieces import Piece
 from gndpo.policy import Policy
 from gndpo.prompts import PRIVILEGED, Prompts, columns_of
-from gndpo.rollout import Answers, generate
+from gndpo.rollout import Answers, gathered, generate
 from gndpo.rows import Distributions, Patchwork, Rows
 
 ONLY = ""
@@ -68,20 +69,19 @@ class Source:
 
 
 def read(
-    source: Source, prompts: Prompts, start: int, stop: int, answers: Answers, chunk: int
+    source: Source, prompts: Prompts, piece: Piece, answers: Answers, chunk: int
 ) -> Distributions:
-    """What the source says at the valid tokens of the answers to prompts start..stop-1."""
-    G = len(answers.ids_BT) // len(prompts)
-    ids_bT, mask_bT = (x[start * G : stop * G] for x in (answers.ids_BT, answers.mask_BT))
-    rendering = prompts.renderings[source.rendering].select(slice(start, stop))
+    """What the source says at the valid tokens of a piece."""
+    ids_bT, mask_bT = answers.ids_BT[piece.rows], answers.mask_BT[piece.rows]
+    rendering = prompts.renderings[source.rendering].select(piece.prompts)
     if source.column is None:
         policy = source.policy
         return Rows(policy.hidden(rendering, ids_bT)[mask_bT], policy.head, chunk)
     parts, places = [], []
     order_bT = torch.zeros_like(mask_bT, dtype=torch.long)
     order_bT[mask_bT] = torch.arange(int(mask_bT.sum()), device=mask_bT.device)
-    for policy, which in source.parts(prompts.rows[start:stop]):
-        own = of_groups(which, G)
+    for policy, which in source.parts(prompts.rows[piece.prompts]):
+        own = of_groups(which, len(ids_bT) // (piece.stop - piece.start))
         hidden_nH = policy.hidden(rendering.select(which), ids_bT[own])[mask_bT[own]]
         parts.append(Rows(hidden_nH, policy.head, chunk))
         places.append(order_bT[own][mask_bT[own]])
@@ -100,38 +100,27 @@ def write(
     group: int,
     max_tokens: int,
     uniform_BT: Tensor | None,
+    micro: int | None = None,
+    answers: int | None = None,
 ) -> Answers:
-    """The source's own answers, `group` per prompt; None is greedy."""
+    """The source's own answers, `group` per prompt; None is greedy. micro, answers: as in
+    `generate`."""
     rendering = prompts.renderings[source.rendering]
     parts = source.parts(prompts.rows)
-    if len(parts) == 1:
-        policy = parts[0][0]
-        return generate(
-            policy, rendering, group=group, max_tokens=max_tokens, uniform_BT=uniform_BT
-        )
-    written = []
+    written, places = [], []
     for policy, which in parts:
         own = of_groups(which, group)
-        draws = None if uniform_BT is None else uniform_BT[own]
         part = generate(
-            policy, rendering.select(which), group=group, max_tokens=max_tokens, uniform_BT=draws
+            policy,
+            rendering if len(parts) == 1 else rendering.select(which),
+            group=group,
+            max_tokens=max_tokens,
+            uniform_BT=None if uniform_BT is None else uniform_BT[own],
+            micro=micro,
+            answers=answers,
         )
-        written.append((own, part))
-    return gathered(written, pad=parts[0][0].vocabulary.pad)
-
-
-def gathered(written: Sequence[tuple[Tensor, Answers]], pad: int) -> Answers:
-    """Answers from several hands, each with their positions, in one batch."""
-    B = sum(len(own) for own, _ in written)
-    T = max(part.ids_BT.shape[1] for _, part in written)
-    first = written[0][1]
-    ids_BT = torch.full((B, T), pad, device=first.ids_BT.device)
-    logp_BT = first.logp_BT.new_zeros(B, T)
-    author_BT = torch.zeros_like(ids_BT)
-    length_B, truncated_B = torch.zeros_like(ids_BT[:, 0]), torch.zeros_like(ids_BT[:, 0]).bool()
-    for own, part in written:
-        t = part.ids_BT.shape[1]
-        ids_BT[own, :t], logp_BT[own, :t] = part.ids_BT, part.logp_BT
-        author_BT[own, :t] = part.author_BT
-        length_B[own], truncated_B[own] = part.length_B, part.truncated_B
-    return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT)
+        written.append(part)
+        places.append(own)
+    if len(parts) == 1:
+        return written[0]
+    return gathered(written, places, pad=parts[0][0].vocabulary.pad)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -19,6 +19,7 @@ from gndpo.data.rows import Row
 from gndpo.errors import UserError
 from gndpo.muon import Muon
 from gndpo.policy import Policy
+from gndpo.processor import Processor
 from gndpo.prompts import Rendering, make_prompts
 from gndpo.schedules import Schedule
 
@@ -54,7 +55,7 @@ class Lesson(NamedTuple):
     text_ids: list[Tensor]
 
 
-def make_lesson(processor: Any, rows: Sequence[Row], with_image: int) -> Lesson:
+def make_lesson(processor: Processor, rows: Sequence[Row], with_image: int) -> Lesson:
     """The first `with_image` rows keep their image."""
     prompts = make_prompts(rows, processor)
     solutions = [row["solution"] + processor.tokenizer.eos_token for row in rows]
@@ -67,7 +68,7 @@ def make_lesson(processor: Any, rows: Sequence[Row], with_image: int) -> Lesson:
 class Lessons(Dataset[Lesson]):
     """One lesson per training step; prepared by a process beside the one that learns."""
 
-    def __init__(self, processor: Any, rows: Rows, recipe: Recipe) -> None:
+    def __init__(self, processor: Processor, rows: Rows, recipe: Recipe) -> None:
         self.processor, self.rows, self.recipe = processor, rows, recipe
 
     def __len__(self) -> int:
@@ -79,7 +80,7 @@ class Lessons(Dataset[Lesson]):
         return make_lesson(self.processor, rows, batch - self.recipe.text_rows)
 
 
-def fit(policy: Policy, processor: Any, rows: Rows, recipe: Recipe, *, show: bool) -> None:
+def fit(policy: Policy, processor: Processor, rows: Rows, recipe: Recipe, *, show: bool) -> None:
     optimizers = make_optimizers(policy.model, recipe)
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     schedule = Schedule(recipe.warmup, "linear")

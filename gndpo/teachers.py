@@ -2,15 +2,15 @@
 without its adapter. One for all rows, or one per row."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gndpo.errors import UserError
-from gndpo.policy import Policy, Prefix
-from gndpo.prompts import PRIVILEGED, Rendering
+from gndpo.policy import Policy
+from gndpo.prompts import PRIVILEGED
 from gndpo.sources import ONLY, Source
 
 Follow = Callable[[Policy, Policy, int], None]
@@ -22,6 +22,11 @@ def ema(teacher: Policy, student: Policy, step: int, *, rate: float) -> None:
     """theta_T <- theta_T + rate (theta_S - theta_T), after every step."""
     if not 0 < rate <= 1:
         raise UserError(f"teacher.follow.rate={rate} must be in (0, 1]")
+    if teacher.model.dtype.itemsize < 4:
+        raise UserError(
+            f"teacher.follow=ema in {teacher.model.dtype}: its small steps would be rounded away; "
+            "use model.dtype=float32, or teacher=periodic"
+        )
     for ours, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
         ours.lerp_(theirs.to(ours.dtype), rate)
 
@@ -39,21 +44,12 @@ def periodic(teacher: Policy, student: Policy, step: int, *, every: int) -> None
 class AdapterOff(Policy):
     """The student with its adapter switched off: a teacher that needs no memory of its own."""
 
-    @contextmanager
-    def without_adapter(self) -> Iterator[None]:
+    def read(self, **inputs: Any) -> Any:
         self.model.disable_adapters()
         try:
-            yield
+            return super().read(**inputs)
         finally:
             self.model.enable_adapters()
-
-    def encode(self, rendering: Rendering) -> Prefix:
-        with self.without_adapter():
-            return super().encode(rendering)
-
-    def advance(self, prefix: Prefix, ids_Bt: Tensor, written: int) -> Tensor:
-        with self.without_adapter():
-            return super().advance(prefix, ids_Bt, written)
 
 
 class Teachers(nn.Module):
@@ -128,6 +124,8 @@ def make_teachers(
     for name in named.values():
         if name not in made:
             made[name] = make_teacher(student, load, name)
+    if follow is not None:
+        follow(made["student"], student, 0)  # between equal weights: only the knobs are checked
     of = {str(value): made[name] for value, name in named.items()}
     return Teachers(
         of,

@@ -3,7 +3,6 @@ student's own tokens by visual dependency: what `gndpo-angles` measures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +10,9 @@ from torch import Tensor
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
 from gndpo.loss import rows_loss
+from gndpo.pieces import Portion, pieces
 from gndpo.policy import Policy
+from gndpo.processor import Processor
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
 from gndpo.report.angles import TERMS, Measured
@@ -19,7 +20,7 @@ from gndpo.rng import uniform
 from gndpo.rollout import Answers
 from gndpo.rows import Rows
 from gndpo.scores import Scores
-from gndpo.scoring import score, spans
+from gndpo.scoring import score
 from gndpo.signal import Match, Signal
 from gndpo.sources import Source, read, write
 from gndpo.surrogates import token_weights
@@ -31,15 +32,13 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Models:
-    """What is compared, and how much of it goes through at a time (micro: prompts, chunk: rows
-    of the vocabulary matrix)."""
+    """What is compared, and how much of it goes through at a time."""
 
     student: Policy
     teachers: Teachers
-    processor: Any
+    processor: Processor
     max_tokens: int
-    micro: int | None
-    chunk: int
+    portion: Portion
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -85,8 +84,7 @@ def score_all(models: Models, prompts: Prompts, answers: Answers) -> Scores:
         prompts,
         answers,
         dry_run(three_terms, models.student.vocabulary.size),
-        micro=models.micro,
-        chunk=models.chunk,
+        models.portion,
     )
     B = len(answers.ids_BT)
     return Scores(
@@ -166,11 +164,12 @@ def gradients(
     parameters = [p for p in models.student.parameters() if p.requires_grad]
     found = {name: [torch.zeros_like(p) for p in parameters] for name in TERMS}
     G = len(answers.ids_BT) // len(prompts)
-    for start, stop in spans(0, len(prompts), models.micro):
-        first, last = (int(scores.mask_BT[: i * G].sum()) for i in (start, stop))
+    for piece in pieces(0, len(prompts), G, models.portion.micro, models.portion.answers):
+        edges = (piece.rows.start, piece.rows.stop)
+        first, last = (int(scores.mask_BT[:i].sum()) for i in edges)
         for view in ("student", "student_text"):
             matches = [match for match in signal.matches if match.view == view]
-            rows = read(models.sources[view], prompts, start, stop, answers, models.chunk)
+            rows = read(models.sources[view], prompts, piece, answers, models.portion.chunk)
             assert isinstance(rows, Rows)
             _, terms_nM = rows_loss(rows, matches, scores, first)
             sums_M = weight_N[first:last].to(terms_nM.dtype) @ terms_nM

@@ -15,20 +15,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from gndpo import checkpoints, sweeps
 from gndpo.build import build, build_advantage, build_settings, config_folder, resolve
-from gndpo.callbacks import Checkpoints, Evaluation, RunLog
+from gndpo.callbacks import Checkpoints, Evaluation, RunLog, StartUp
 from gndpo.checks import check_values
 from gndpo.errors import UserError
-from gndpo.module import Distillation, Settings
+from gndpo.module import Distillation
 from gndpo.policies import load_policies
 from gndpo.quiet import quiet
 from gndpo.reads import only_reinforces
 from gndpo.runfolder import RunFolder, config_hash, environment
 from gndpo.schedules import Schedule
+from gndpo.settings import Settings
 from gndpo.signal import Strategy
 from gndpo.update import UpdateSettings
 
 log = logging.getLogger(__name__)
 
+STARTUP_ROWS = 2
+"""Rows that are read before the first step."""
 OTHERS = ("metrics.jsonl", "checkpoints", "multirun.yaml", "report")
 """What only a used folder holds."""
 
@@ -138,7 +141,9 @@ def restore(folder: RunFolder, module: Distillation) -> int:
 
 
 def fit(cfg: DictConfig, folder: RunFolder, module: Distillation, data: Any) -> None:
+    first = data.rows("train", data.seed)
     callbacks = [
+        StartUp(folder, [first[i] for i in range(STARTUP_ROWS)], cfg.prompts),
         RunLog(folder),
         Evaluation(
             folder,
@@ -150,6 +155,7 @@ def fit(cfg: DictConfig, folder: RunFolder, module: Distillation, data: Any) -> 
             k=cfg.eval.k,
             max_tokens=cfg.rollout.max_tokens,
             seed=cfg.seed,
+            batch=cfg.eval.batch,
         ),
         *(build(section, f"callbacks.{name}") for name, section in cfg.callbacks.items()),
         Checkpoints(folder, every=cfg.checkpoint.every, keep=cfg.checkpoint.keep),
@@ -167,6 +173,8 @@ def module_settings(cfg: DictConfig) -> Settings:
         steps=cfg.steps,
         group=cfg.rollout.group,
         max_tokens=cfg.rollout.max_tokens,
+        micro=cfg.rollout.micro,
+        answers=cfg.rollout.answers,
         rendering=cfg.rollout.rendering,
         max_prompt_tokens=cfg.data.max_prompt_tokens,
         overlong=cfg.data.overlong,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gndpo.cache import digest
 from gndpo.errors import UserError
 from gndpo.policy import Policy
+from gndpo.processor import Processor
 from gndpo.prompts import Prompts, columns_of
 from gndpo.rollout import Answers, Guide, Script, generate
 from gndpo.scores import DATA, TEACHER
@@ -31,18 +31,20 @@ DIGESTS: WeakKeyDictionary[Policy, str] = WeakKeyDictionary()
 class Desk:
     """What a writer works with. group: G answers per prompt. draws: (stream, rows, columns) ->
     uniforms of this step, [rows, columns]. step of steps: progress. fixed: the teacher stays as it
-    is while the student learns."""
+    is while the student learns. micro, answers: what is written at a time."""
 
     prompts: Prompts
     student: Source
     teacher: Source
-    processor: Any
+    processor: Processor
     group: int
     max_tokens: int
     draws: Callable[[str, int, int], Tensor]
     step: int
     steps: int
     fixed: bool = True
+    micro: int | None = None
+    answers: int | None = None
 
     def uniform(self, stream: str) -> Tensor:
         """One draw per token of every answer, [B, max_tokens]."""
@@ -71,6 +73,8 @@ def written(desk: Desk, script: Script | None = None, guide: Guide | None = None
         uniform_BT=desk.uniform("tokens"),
         script=script,
         guide=guide,
+        micro=desk.micro,
+        answers=desk.answers,
     )
 
 
@@ -86,6 +90,8 @@ def teacher(desk: Desk, *, cache: str | None) -> Answers:
             group=desk.group,
             max_tokens=desk.max_tokens,
             uniform_BT=uniform_BT,
+            micro=desk.micro,
+            answers=desk.answers,
         )
         return replace(answers, author_BT=TEACHER * answers.mask_BT.long())
 

@@ -15,13 +15,14 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 from gndpo.build import build_advantage
 from gndpo.loss import Loss, Surrogate, answer_loss
-from gndpo.policy import Policy, Vocabulary
+from gndpo.policy import Policy
 from gndpo.prompts import Rendering
 from gndpo.rows import DenseHead, Rows
 from gndpo.scores import Scores
 from gndpo.signal import Signal, Strategy
 from gndpo.surrogates import reinforce, token_weights
 from gndpo.views import VIEWS
+from gndpo.vocabulary import Vocabulary
 
 CONF = Path(__file__).parents[1] / "conf"
 IMAGE, EOS, PAD = 40, 1, 2
@@ -186,17 +187,21 @@ def renderings() -> dict[str, Rendering]:
     generator = torch.Generator().manual_seed(7)
     words = [torch.randint(4, 40, (n,), generator=generator).tolist() for n in (3, 6, 4)]
     pixels = torch.randn(3, 3, 32, 32, generator=generator, dtype=torch.double)
-    image = left_padded([[w[0], *[IMAGE] * 16, *w[1:]] for w in words], {"pixel_values": pixels})
+    image = left_padded([[w[0], *[IMAGE] * 16, *w[1:]] for w in words], one_each(pixels))
     coarse = pixels.mean((-1, -2), keepdim=True).expand_as(pixels)
     return {
         "image": image,
-        "text": left_padded(words, {}),
-        "degraded": replace(image, vision={"pixel_values": coarse}),
-        "black": replace(image, vision={"pixel_values": torch.zeros_like(pixels)}),
+        "text": left_padded(words, ({}, {}, {})),
+        "degraded": replace(image, images=one_each(coarse)),
+        "black": replace(image, images=one_each(torch.zeros_like(pixels))),
     }
 
 
-def left_padded(prompts: list[list[int]], vision: Mapping[str, Tensor]) -> Rendering:
+def one_each(pixels: Tensor) -> tuple[Mapping[str, Tensor], ...]:
+    return tuple({"pixel_values": x[None]} for x in pixels)
+
+
+def left_padded(prompts: list[list[int]], images: tuple[Mapping[str, Tensor], ...]) -> Rendering:
     L = max(map(len, prompts))
     ids = torch.tensor([[PAD] * (L - len(prompt)) + prompt for prompt in prompts])
-    return Rendering(ids, torch.tensor([len(prompt) for prompt in prompts]), vision)
+    return Rendering(ids, torch.tensor([len(prompt) for prompt in prompts]), images)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gndpo.errors import UserError
+from gndpo.pieces import Portion
 from gndpo.prompts import Prompts
 from gndpo.report.angle_figure import curve, draw
 from gndpo.report.angles import PAIRS, Measured, angles, eta, summarize, written
@@ -109,7 +110,7 @@ def answers(student, renderings):
 
 @pytest.fixture(scope="module")
 def models(student, teacher):
-    return Models(student, Teachers({ONLY: teacher}), None, 6, micro=None, chunk=4096)
+    return Models(student, Teachers({ONLY: teacher}), None, 6, Portion(None, None, 4096))
 
 
 def weighted(models, prompts, answers, weight_N):
@@ -142,11 +143,13 @@ def test_gradients_of_the_losses_written_out(models, prompts, answers):
             torch.testing.assert_close(got, part, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("micro", "chunk"), [(1, 4096), (2, 5)])
-def test_neither_microbatches_nor_chunks_change_them(models, prompts, answers, micro, chunk):
+@pytest.mark.parametrize(
+    "portion", [Portion(1, None, 4096), Portion(2, None, 5), Portion(None, 2, 5)]
+)
+def test_neither_microbatches_nor_chunks_change_them(models, prompts, answers, portion):
     weight_N = torch.linspace(0, 1, int(answers.mask_BT.sum())).double()
     whole = weighted(models, prompts, answers, weight_N)
-    split = weighted(replace(models, micro=micro, chunk=chunk), prompts, answers, weight_N)
+    split = weighted(replace(models, portion=portion), prompts, answers, weight_N)
     for ours, theirs in zip(whole, split, strict=True):
         for x, y in zip(ours, theirs, strict=True):
             torch.testing.assert_close(x, y, atol=1e-4, rtol=0)

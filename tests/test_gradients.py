@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gndpo.gradients import clip, cosine_of_halves, flat_gradient, part_norms, part_of
+from gndpo.gradients import clip, cosine_of_halves, gradient_copy, gradients, part_norms
+from gndpo.parts import part_of
 from gndpo.update import apply
 
 
@@ -45,12 +46,26 @@ def test_norms_of_the_parts() -> None:
 def test_the_clip(limit: float | None, clipped: bool, norm: float) -> None:
     module = Parts()
     assert clip(module.parameters(), 3.0, limit) is clipped
-    assert float(flat_gradient(module).norm()) == pytest.approx(norm, rel=1e-5)
+    assert float(torch.cat(gradients(module)).norm()) == pytest.approx(norm, rel=1e-5)
 
 
 def test_cosine_of_halves_by_hand() -> None:
-    first, second = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])
-    assert cosine_of_halves(first, first + second) == pytest.approx(2**-0.5)
+    """(1, 0) and (1, 1), each spread over two parameters."""
+    first, second = [[torch.tensor([[x]]), torch.tensor([y])] for x, y in ((1.0, 0.0), (1.0, 1.0))]
+    both = [a + b for a, b in zip(first, second, strict=True)]
+    assert cosine_of_halves(first, both) == pytest.approx(2**-0.5)
+    assert cosine_of_halves(first, [2 * a for a in first]) == pytest.approx(1)
+
+
+def test_gradients_are_those_of_what_trains_and_a_copy_keeps_them() -> None:
+    module = Parts()
+    module.vision_tower.weight.requires_grad_(False)
+    module.language_model.weight.grad = None
+    assert [g.item() for g in gradients(module)] == [2.0, 0.0]
+    kept = gradient_copy(module)
+    module.multi_modal_projector.weight.grad.mul_(5)
+    assert [g.item() for g in kept] == [2.0, 0.0]
+    assert [g.item() for g in gradients(module)] == [10.0, 0.0]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

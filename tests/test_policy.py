@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from gndpo.policy import Head, Policy, Vocabulary
+from gndpo.policy import Head, Policy
 from gndpo.prompts import Rendering
 from gndpo.rows import NEVER, Rows
+from gndpo.vocabulary import Vocabulary
 
 G, T = 3, 4
 
@@ -33,9 +34,8 @@ def one_by_one(policy, rendering, ids_BT):
     for i, answer in enumerate(ids_BT):
         p = i // (len(ids_BT) // len(rendering.ids_PL))
         prompt = rendering.ids_PL[p][rendering.mask_PL[p]]
-        vision = {name: x[p : p + 1] for name, x in rendering.vision.items()}
         ids_1L = torch.cat([prompt, answer])[None]
-        out = policy.backbone(input_ids=ids_1L, use_cache=False, **vision)
+        out = policy.backbone(input_ids=ids_1L, use_cache=False, **rendering.images[p])
         hidden.append(out.last_hidden_state[0, len(prompt) - 1 : -1])
     return torch.stack(hidden)
 
@@ -98,7 +98,8 @@ def test_answers_of_a_group_do_not_see_each_other(student, renderings, ids_BT):
 
 def test_the_image_is_seen_and_the_text_view_has_none(student, renderings, ids_BT):
     image, text = renderings["image"], renderings["text"]
-    other = Rendering(image.ids_PL, image.length_P, {"pixel_values": -image.vision["pixel_values"]})
+    negative = tuple({"pixel_values": -x["pixel_values"]} for x in image.images)
+    other = Rendering(image.ids_PL, image.length_P, negative)
     seen = log_probs(student, student.hidden(image, ids_BT), ids_BT)
     blank = log_probs(student, student.hidden(other, ids_BT), ids_BT)
     blind = log_probs(student, student.hidden(text, ids_BT), ids_BT)
@@ -115,7 +116,7 @@ def test_the_image_is_seen_and_the_text_view_has_none(student, renderings, ids_B
 def test_more_left_padding_changes_nothing(student, renderings, ids_BT):
     image = renderings["image"]
     pad = torch.full((3, 5), student.vocabulary.pad)
-    wider = Rendering(torch.cat([pad, image.ids_PL], 1), image.length_P, image.vision)
+    wider = Rendering(torch.cat([pad, image.ids_PL], 1), image.length_P, image.images)
     a, b = (student.hidden(x, ids_BT) for x in (image, wider))
     torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
@@ -173,33 +174,48 @@ def test_a_frozen_head_ignores_later_updates(student):
     assert not any(p.requires_grad for p in kept.parameters())
 
 
-class Tokenizer(list):
-    """As much of a tokenizer as the vocabulary looks at."""
-
-    eos_token_id, pad_token_id = 5, 6
-
-    def convert_tokens_to_ids(self, token):
-        return self.index(token) if isinstance(token, str) else [self.index(x) for x in token]
-
-
-class Processor:
-    image_token_ids = (7, 8, 9)
-    video_token = "v"
-    tokenizer = Tokenizer("abcdefghijklmnopqrstuvwxyz")
+def test_a_softcap_bounds_the_logits_before_the_temperature():
+    """c tanh(logit / c) / T with c = 2, T = 4: logits 0, 1, -3 and one that is cut off."""
+    linear = nn.Linear(1, 4, bias=False, dtype=torch.double)
+    linear.weight.data = torch.tensor([[0.0], [1.0], [-3.0], [9.0]], dtype=torch.double)
+    head = Head(linear, Vocabulary(3, (0,), 2, ()), 4.0, softcap=2.0)
+    one_N1 = torch.ones(1, 1, dtype=torch.double)
+    capped = torch.tensor([0.0, 0.9242343145200195, -1.8102964987281206], dtype=torch.double)
+    torch.testing.assert_close(head.logits(one_N1)[0], capped)
+    torch.testing.assert_close(head.log_probs(one_N1)[0], (capped / 4).log_softmax(0))
 
 
-@pytest.mark.parametrize(
-    ("configured", "pad", "eos", "forbidden"),
-    [
-        (5, 6, (5,), (6, 7, 8, 9, 21)),
-        ([5, 10], 6, (5, 10), (6, 7, 8, 9, 21)),
-        ([5, 6], 6, (5, 6), (7, 8, 9, 21)),  # padding that is an EOS can be written
-        (None, None, (5,), (7, 8, 9, 21)),
-    ],
-)
-def test_vocabulary_of_a_checkpoint(student, monkeypatch, configured, pad, eos, forbidden):
+def test_the_softcap_is_the_one_of_the_language_model_s_config(student):
     model = fresh(student).model
-    model.generation_config.eos_token_id = configured
-    monkeypatch.setattr(Tokenizer, "pad_token_id", pad)
-    expected = Vocabulary(26, eos, 5 if pad is None else pad, forbidden)
-    assert Vocabulary.of(Processor, model) == expected
+    assert Policy(model, student.vocabulary).head.softcap is None
+    model.config.text_config.final_logit_softcapping = 30.0
+    policy = Policy(model, student.vocabulary, temperature=2.0)
+    policy.write_only(Vocabulary(20, (1,), 2, (2,)))
+    assert (policy.head.softcap, policy.head.temperature) == (30.0, 2.0)
+
+
+@pytest.mark.parametrize("rendering", ["image", "text"])
+def test_layers_that_are_computed_twice_change_nothing(student, renderings, ids_BT, rendering):
+    """Checkpointing in training reads prompt and answers as one row; not without gradients, where
+    nothing would be saved."""
+    calls = []
+
+    def twice(policy, prompts, ids_BT):
+        policy.model.activation_checkpointing_enable()
+        policy.train()
+        packed = policy.packed
+        policy.packed = lambda *args: calls.append(1) or packed(*args)
+        hidden_BTH = policy.hidden(prompts, ids_BT)
+        policy.eval()
+        policy.hidden(prompts, ids_BT)
+        policy.train()
+        return hidden_BTH
+
+    plain, plain_grads = gradients(student, Policy.hidden, renderings[rendering], ids_BT)
+    got, grads = gradients(student, twice, renderings[rendering], ids_BT)
+    assert calls == [1]
+    torch.testing.assert_close(got, plain, atol=1e-5, rtol=0)
+    assert grads.keys() == plain_grads.keys()
+    for name, gradient in plain_grads.items():
+        scale = max(gradient.abs().max().item(), 1e-3)
+        torch.testing.assert_close(grads[name], gradient, atol=1e-5 * scale, rtol=0, msg=name)

@@ -15,9 +15,11 @@ from gndpo.data.digits import KINDS, DigitsRows
 from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
 from gndpo.models.load import Pair, load_model, load_processor
-from gndpo.policy import Policy, Vocabulary
+from gndpo.policy import Policy
 from gndpo.pretrain import Plan, main, pretrained_pair, train
+from gndpo.processor import Processor
 from gndpo.supervised import Recipe, fit, make_lesson, make_optimizers, solution_nats
+from gndpo.vocabulary import Vocabulary
 
 SIZES = {
     "hidden_size": 16,
@@ -44,10 +46,10 @@ UNTAUGHT = Context("{steps}", "{solution}", share=0.0)
 
 @pytest.fixture
 def policy():
-    processor = build_processor()
+    processor = Processor(build_processor())
     torch.manual_seed(0)
     model = build_model(processor.tokenizer, vision=SIZES, text=TEXT)
-    return Policy(model, Vocabulary.of(processor, model))
+    return Policy(model, Vocabulary.of(processor, model, None))
 
 
 def pair(cache, **changes):
@@ -109,7 +111,7 @@ def test_other_settings_are_another_pair(tmp_path, monkeypatch, changes):
 
 
 def test_training_lowers_the_cost_with_and_without_image(policy):
-    processor, rows = build_processor(), ROWS("train", 0)
+    processor, rows = Processor(build_processor()), ROWS("train", 0)
     lesson = make_lesson(processor, [rows[i] for i in range(6)], with_image=3)
     with torch.no_grad():
         before = solution_nats(policy, lesson).view(2, 3 * 14)

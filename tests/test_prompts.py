@@ -6,7 +6,17 @@ from PIL import Image
 
 from gndpo.errors import UserError
 from gndpo.models.digits import IMAGE_TOKENS, build_processor
-from gndpo.prompts import chat_text, columns_of, drawn, filled, make_prompts
+from gndpo.processor import Processor
+from gndpo.prompts import (
+    Rendering,
+    chat_text,
+    columns_of,
+    drawn,
+    filled,
+    left_padded,
+    make_prompts,
+    stacked,
+)
 from gndpo.sources import Source
 
 CONTEXT = "what is {problem} ? sum {answer} top"
@@ -22,9 +32,11 @@ def picture(seed):
 
 def row(problem=PLAIN, seed=0, **fields):
     return {
+        "name": "test/0",
         "images": [picture(seed)],
         "problem": problem,
         "answer": "7",
+        "choices": [],
         "solution": "<think> 1 2 </think> \\boxed{ 7 }",
         "kind": "sum",
         "fields": fields,
@@ -36,7 +48,7 @@ ROWS = [row(), row("what is the largest of the four digits ? sum", seed=1), row(
 
 @pytest.fixture(scope="module")
 def processor():
-    return build_processor()
+    return Processor(build_processor())
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +68,7 @@ def test_a_rendering_is_made_when_it_is_first_read(processor, monkeypatch):
     made = make_prompts(ROWS, processor, context=CONTEXT)
     assert not made.renderings
     black = made.renderings["black"]
-    monkeypatch.setattr("gndpo.prompts.image_rendering", None)
+    monkeypatch.setattr("gndpo.prompts.encode", None)
     assert made.renderings["black"] is black
     assert set(made.renderings) == {"black"}
 
@@ -80,7 +92,7 @@ def test_without_a_context_a_privileged_rendering_is_the_plain_one(processor):
 
 def test_what_is_seen_changes_pixels_and_nothing_else(processor, prompts):
     image = prompts.renderings["image"]
-    place = processor.image_token_id
+    place = processor.own.image_token_id
     assert image.ids_PL.eq(place).sum(-1).eq(IMAGE_TOKENS).all()
     for name in ("degraded", "black"):
         other = prompts.renderings[name]
@@ -130,12 +142,59 @@ def test_select_takes_prompts_with_their_images(prompts, which, name):
 
 
 def test_select_keeps_the_patches_of_an_image_together(prompts):
-    """Two patches per prompt: rows 2i and 2i + 1."""
+    """One, three and two patches."""
     image = prompts.renderings["image"]
-    patches = torch.arange(6.0)[:, None].expand(6, 4)
-    twice = type(image)(image.ids_PL, image.length_P, {"pixel_values": patches})
-    got = twice.select(torch.tensor([2, 0])).vision["pixel_values"]
-    assert got[:, 0].tolist() == [4, 5, 0, 1]
+    patches = torch.arange(6.0)[:, None].expand(6, 4).split([1, 3, 2])
+    each = Rendering(image.ids_PL, image.length_P, tuple({"pixel_values": x} for x in patches))
+    assert each.vision["pixel_values"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    got = each.select(torch.tensor([2, 0])).vision["pixel_values"]
+    assert got[:, 0].tolist() == [4, 5, 0]
+
+
+def test_prompts_may_have_any_number_of_images(processor):
+    """None, two and one: every image stands with its prompt, and a missing one moves no other."""
+    two, none = row("minus", seed=5), row("sum", seed=0)
+    two["images"], none["images"] = [picture(5), picture(6)], []
+    made = make_prompts([none, two, row(seed=7)], processor).renderings["image"]
+    assert made.ids_PL.eq(processor.own.image_token_id).sum(-1).tolist() == [
+        0,
+        2 * IMAGE_TOKENS,
+        IMAGE_TOKENS,
+    ]
+    alone = {
+        seed: make_prompts([row(seed=seed)], processor).renderings["image"].vision["pixel_values"]
+        for seed in (5, 6, 7)
+    }
+    assert torch.equal(made.vision["pixel_values"], torch.cat([alone[s] for s in (5, 6, 7)]))
+    assert made.images[0] == {}
+    for which, seeds in ((torch.tensor([2, 1]), (7, 5, 6)), (slice(0, 2), (5, 6))):
+        got = made.select(which).vision["pixel_values"]
+        assert torch.equal(got, torch.cat([alone[seed] for seed in seeds]))
+    assert made.select(slice(0, 1)).vision == {}
+
+
+def test_missing_tiles_are_zeros():
+    """[images, tiles, height]: one image of two tiles, two of one."""
+    first, others = torch.ones(1, 2, 3), 2 * torch.ones(2, 1, 3)
+    zeros = torch.zeros(2, 1, 3)
+    expected = torch.cat([first, torch.cat([others, zeros], 1)])
+    assert torch.equal(stacked([first, others]), expected)
+    same = [torch.ones(1, 3, 32, 32), torch.zeros(4, 3, 32, 32)]
+    assert torch.equal(stacked(same), torch.cat(same))
+
+
+def test_tokens_kinds_are_padded_on_the_left_and_zero_where_a_prompt_has_none():
+    """Prompts without an image come without the families' marks of image tokens."""
+    ids = [torch.tensor([[5, 6, 6, 7]]), torch.tensor([[8, 9]])]
+    marks = torch.tensor([[0, 1, 1, 0]])
+    encoded = [{"input_ids": ids[0], "mm_token_type_ids": marks}, {"input_ids": ids[1]}]
+    made = left_padded(encoded, pad=2)
+    assert made.ids_PL.tolist() == [[5, 6, 6, 7], [2, 2, 8, 9]]
+    assert made.length_P.tolist() == [4, 2]
+    assert made.kinds["mm_token_type_ids"].tolist() == [[0, 1, 1, 0], [0, 0, 0, 0]]
+    assert made.select(torch.tensor([1])).kinds["mm_token_type_ids"].tolist() == [[0, 0, 0, 0]]
+    assert made.images == ({}, {})
+    assert left_padded(encoded[1:], pad=2).kinds == {}
 
 
 def test_padding_is_on_the_left(processor, prompts):
@@ -170,7 +229,10 @@ def test_a_template_may_name_every_column_and_braces_inside_them_stay():
     assert filled("{problem}|{hint}|{answer}|{kind}|{solution}|{{}}", given) == (
         "write \\boxed{x} {kind}|look {up}|7|sum|<think> 1 2 </think> \\boxed{ 7 }|{}"
     )
-    assert columns_of(given).keys() == {"problem", "answer", "solution", "kind", "hint"}
+    names = {"problem", "answer", "solution", "kind", "choices", "hint"}
+    assert columns_of(given).keys() == names
+    asked = filled("{problem} {choices}", given | {"choices": ["red", "blue"]})
+    assert asked == "write \\boxed{x} {kind} A. red\nB. blue"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +240,7 @@ def test_a_template_may_name_every_column_and_braces_inside_them_stay():
     [
         (
             "{problem} {hnit}",
-            r"names the column 'hnit', the data has answer, hint, kind, problem, ",
+            r"names the column 'hnit', the data has answer, choices, hint, kind, problem, ",
         ),
         ("{}", "names the column ''"),
         ("{problem.real}", r"names the column 'problem.real'"),

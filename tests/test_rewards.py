@@ -1,42 +1,39 @@
-"""Grading: the last box counts, numbers are numbers, and nothing that a model writes raises."""
+"""Rewards: weighted parts, the digits' numbers, every option of the group."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from gndpo.rewards import boxed_reward, last_boxed, same
+from gndpo.build import build, config_folder
+from gndpo.data.rows import Row
+from gndpo.errors import UserError
+from gndpo.graders import mathematics, think_boxed
+from gndpo.rewards import Grade, boxed_reward, composite
 
-
-@pytest.mark.parametrize(
-    ("text", "boxed"),
-    [
-        ("<think> 1 </think> \\boxed{ 19 }", "19"),
-        ("\\boxed{1} then \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-        ("no box", None),
-        ("\\boxed{ 1 { 2 }", None),
-        ("\\boxed", None),
-        ("\\boxed{}", ""),
-    ],
-)
-def test_the_last_box(text: str, boxed: str | None) -> None:
-    assert last_boxed(text) == boxed
+OPTIONS = sorted(file.stem for file in (Path(config_folder()) / "reward").glob("*.yaml"))
+KNOBS: dict[str, Any] = {"workers": 1, "timeout": 5.0}
 
 
-@pytest.mark.parametrize(
-    ("written", "truth", "equal"),
-    [
-        ("19", "19", True),
-        (" - 3 ", "-3", True),
-        ("19.0", "19", True),
-        ("18", "19", False),
-        ("\\frac{1}{2}", "0.5", True),
-        ("x+1", "1+x", True),
-        ("x+2", "1+x", False),
-        ("", "19", False),
-        ("}{\\", "19", False),
-        ("9" * 10_000, "x", False),
-    ],
-)
-def test_equality(written: str, truth: str, equal: bool) -> None:
-    assert same(written, truth) is equal
+def row(answer: str, choices: list[str] | None = None) -> Row:
+    return {
+        "name": "test/7",
+        "images": [],
+        "problem": "",
+        "answer": answer,
+        "choices": choices or [],
+        "solution": "",
+        "kind": "",
+        "fields": {},
+    }
+
+
+def option(name: str, *overrides: str) -> Grade:
+    with initialize_config_dir(config_folder(), version_base="1.3"):
+        cfg = compose("train", [f"reward={name}", *overrides])
+    return cast(Grade, build(cfg.reward, "reward"))
 
 
 @pytest.mark.parametrize(
@@ -50,4 +47,55 @@ def test_equality(written: str, truth: str, equal: bool) -> None:
     ],
 )
 def test_accuracy_and_format_are_weighted_nine_to_one(text: str, total: float) -> None:
-    assert boxed_reward(text, "4", format_weight=0.1).total == pytest.approx(total)
+    for grade in (partial(boxed_reward, format_weight=0.1), option("boxed")):
+        (reward,) = grade([text], [row("4")])
+        assert reward.total == total
+        assert reward.correct == float(total >= 0.9)
+
+
+def test_a_batch_is_graded_in_order_each_answer_by_its_row() -> None:
+    texts = ["\\boxed{x+1}", "\\boxed{x+1}", "\\boxed{2}", "none"]
+    rewards = option("boxed")(texts, [row("1+x"), row("x+2"), row("2"), row("1+x")])
+    assert [r.correct for r in rewards] == [1, 0, 1, 0]
+    assert rewards[0].parts == {"accuracy": 1.0, "format": 0.0}
+    assert not any(r.timed_out for r in rewards)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_tells_right_from_wrong(name: str) -> None:
+    choices = ["3 cm", "4 cm"] if name in ("multiple_choice", "letters", "by_kind") else []
+    asked = row("B" if choices else "4", choices)
+    right, wrong = (f"<think> a </think> \\boxed{{{x}}}" for x in ("4", "3"))
+    rewards = option(name)([right, wrong], [asked, asked])
+    assert [r.correct for r in rewards] == [1.0, 0.0]
+    assert rewards[0].total == pytest.approx(1.0)
+    for_benchmarks = ("answer", "letters", "words", "by_kind")
+    weight = 1.0 if name in for_benchmarks else 0.8 if name == "composite" else 0.9
+    assert rewards[1].total == pytest.approx(1 - weight)
+
+
+def test_weights_are_changed_from_the_command_line() -> None:
+    grade = option("boxed", "reward.weights.accuracy=1", "reward.weights.format=0")
+    assert grade(["\\boxed{4}"], [row("4")])[0].total == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"weights": {"format": 1.0}, "parts": {"format": think_boxed}},
+            "reward.parts has format; one part must be named accuracy",
+        ),
+        (
+            {"weights": {"accuracy": 1.0, "form": 0.1}},
+            "reward.weights names accuracy, form, reward.parts accuracy; "
+            "give every part one weight",
+        ),
+        ({"workers": 0}, "reward.workers=0 and reward.timeout=5.0 must be at least 1 and above 0"),
+        ({"timeout": 0}, "reward.workers=1 and reward.timeout=0 must be at least 1 and above 0"),
+    ],
+)
+def test_mistakes_are_named(changed: dict[str, Any], message: str) -> None:
+    parts = {"accuracy": partial(mathematics, read="boxed")}
+    with pytest.raises(UserError, match=f"^{message}$"):
+        composite(**({"weights": {"accuracy": 1.0}, "parts": parts} | KNOBS | changed))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import nn
 
-from gndpo.policy import Policy, Vocabulary
+from gndpo.policy import Policy
 from gndpo.rng import uniform
 from gndpo.rollout import (
     Answers,
@@ -22,11 +22,13 @@ from gndpo.rollout import (
     blend,
     blended,
     divergence_of,
+    gathered,
     generate,
     inverse_cdf,
 )
 from gndpo.rows import NEVER
 from gndpo.scores import DATA, STUDENT, TEACHER
+from gndpo.vocabulary import Vocabulary
 
 G, LIMIT = 8, 12
 
@@ -405,3 +407,58 @@ def test_a_guide_without_limit_writes_alone_and_without_budget_not_at_all(
     )
     assert torch.equal(got.ids_BT, expected.ids_BT)
     torch.testing.assert_close(got.logp_BT, expected.logp_BT, atol=1e-4, rtol=0)
+
+
+def scripted(request):
+    answers, length_B = request.getfixturevalue("foreign")
+    return {"script": Script(answers.ids_BT, length_B, answers.logp_BT, answers.author_BT)}
+
+
+def led(request):
+    teacher, renderings = (request.getfixturevalue(x) for x in ("teacher", "renderings"))
+    return {"guide": Guide(teacher, renderings["text"], 0.3)}
+
+
+@pytest.mark.parametrize("micro", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "extra", [lambda _: {}, scripted, led, lambda x: scripted(x) | led(x)], ids=range(4)
+)
+def test_some_prompts_at_a_time_get_the_same_answers(
+    request, student, renderings, draws, micro, extra
+):
+    """With their own draws, their own part of a script, and what the guide reads of them."""
+    options = {"group": G, "max_tokens": LIMIT, "uniform_BT": draws, **extra(request)}
+    whole, parts = (
+        generate(student, renderings["image"], micro=size, **options) for size in (None, micro)
+    )
+    for name in ("ids_BT", "length_B", "truncated_B", "author_BT"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name)), name
+    torch.testing.assert_close(parts.logp_BT, whole.logp_BT, atol=1e-6, rtol=0)
+
+
+def test_greedy_answers_are_as_wide_as_the_longest_of_all_parts(student, renderings):
+    options = {"group": 1, "max_tokens": LIMIT, "uniform_BT": None}
+    whole, parts = (generate(student, renderings["text"], micro=x, **options) for x in (None, 1))
+    assert len({*whole.length_B.tolist()}) > 1
+    assert torch.equal(parts.ids_BT, whole.ids_BT)
+    assert torch.equal(parts.mask_BT, whole.mask_BT)
+    assert parts.mask_BT.any(0).all()
+
+
+def test_answers_of_several_batches_come_back_to_their_rows():
+    """Rows 2, 0 of two tokens and row 1 of three; padding is filled up."""
+
+    def part(ids, lengths, author):
+        ids_BT = torch.tensor(ids)
+        length_B = torch.tensor(lengths)
+        mask_BT = torch.arange(ids_BT.shape[1]) < length_B[:, None]
+        logp_BT = -0.5 * mask_BT.double()
+        return Answers(ids_BT, length_B, logp_BT, length_B > 2, author * mask_BT.long())
+
+    parts = part([[5, 1], [6, 9]], [2, 1], TEACHER), part([[7, 8, 4]], [3], DATA)
+    got = gathered(parts, [torch.tensor([2, 0]), torch.tensor([1])], pad=9)
+    assert got.ids_BT.tolist() == [[6, 9, 9], [7, 8, 4], [5, 1, 9]]
+    assert got.length_B.tolist() == [1, 3, 2]
+    assert got.truncated_B.tolist() == [False, True, False]
+    assert got.logp_BT.tolist() == [[-0.5, 0, 0], [-0.5] * 3, [-0.5, -0.5, 0]]
+    assert got.author_BT.tolist() == [[TEACHER, 0, 0], [DATA] * 3, [TEACHER, TEACHER, 0]]

@@ -7,19 +7,21 @@ import pytest
 import torch
 
 from gndpo.loss import answer_loss
+from gndpo.pieces import Portion
 from gndpo.prompts import Prompts
 from gndpo.reads import Reads, dry_run
 from gndpo.rng import uniform
 from gndpo.rollout import generate
 from gndpo.rows import Rows
 from gndpo.scores import Scores
-from gndpo.scoring import score, spans
+from gndpo.scoring import score
 from gndpo.sources import Source
 from gndpo.surrogates import reinforce, token_weights
 from gndpo.teachers import sources
 from gndpo.views import VIEWS, make_views
 
 G = 3
+WHOLE = Portion(micro=None, answers=None, chunk=4096)
 
 
 def views_of(student, teacher):
@@ -68,13 +70,16 @@ def scores_of(views, answers):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("micro", "chunk"), [(None, 4096), (1, 4096), (2, 5)])
+@pytest.mark.parametrize(
+    "portion",
+    [WHOLE, Portion(1, None, 4096), Portion(2, None, 5), Portion(None, 2, 5), Portion(2, 1, 4096)],
+)
 def test_microbatches_and_chunks_give_what_one_forward_gives(
-    make_strategy, student, teacher, prompts, answers, dense_views, name, micro, chunk
+    make_strategy, student, teacher, prompts, answers, dense_views, name, portion
 ):
     strategy = make_strategy(name)
     reads = dry_run(strategy, 42)
-    views = score(views_of(student, teacher), prompts, answers, reads, micro=micro, chunk=chunk)
+    views = score(views_of(student, teacher), prompts, answers, reads, portion)
     assert {view: frozenset(x.known) for view, x in views.items()} == reads.requests
     for view, requests in reads.requests.items():
         for request in requests:
@@ -89,7 +94,9 @@ def test_nothing_is_kept_that_was_not_asked_for(student, teacher, prompts, answe
     reads = Reads(
         {"student": logp, "teacher": logp}, frozenset({"teacher"}), frozenset({"student"})
     )
-    views = score(views_of(student, teacher), prompts, answers, reads, micro=None, chunk=64)
+    views = score(
+        views_of(student, teacher), prompts, answers, reads, Portion(None, None, chunk=64)
+    )
     assert views.keys() == {"student", "teacher"}
     assert views["teacher"].rows.chunk == 64
     with pytest.raises(KeyError, match="not asked for at start-up"):
@@ -111,7 +118,7 @@ def test_ratio_is_1_before_the_first_update(
     current."""
     strategy = make_strategy(name)
     reads = dry_run(strategy, 42)
-    views = score(views_of(student, teacher), prompts, answers, reads, micro=2, chunk=4096)
+    views = score(views_of(student, teacher), prompts, answers, reads, Portion(2, None, 4096))
     scores = scores_of(views, answers)
     signal = strategy(scores)
     weight_BT = token_weights(scores.mask_BT, "sequence_mean_token_mean")
@@ -139,7 +146,7 @@ def test_targets_of_a_student_view_stay_while_the_student_moves(
 ):
     """Several updates per rollout: q* is made of the student before the step, head included."""
     reads = dry_run(make_strategy("decomposed"), 42)
-    views = score(views_of(student, teacher), prompts, answers, reads, micro=None, chunk=4096)
+    views = score(views_of(student, teacher), prompts, answers, reads, WHOLE)
     before = views["student_text"].rows.log_probs()
     weight = student.head.linear.weight
     original = weight.detach().clone()
@@ -154,11 +161,3 @@ def test_select_takes_the_images_of_its_prompts(renderings):
     two = renderings["image"].select(slice(1, 3))
     assert torch.equal(two.ids_PL, renderings["image"].ids_PL[1:])
     assert torch.equal(two.vision["pixel_values"], renderings["image"].vision["pixel_values"][1:])
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [(None, [(2, 7)]), (2, [(2, 4), (4, 6), (6, 7)]), (9, [(2, 7)])],
-)
-def test_spans(size, expected):
-    assert list(spans(2, 7, size)) == expected

@@ -9,6 +9,7 @@ from transformers import InternVLForConditionalGeneration
 
 from gndpo.errors import UserError
 from gndpo.loss import answer_loss
+from gndpo.pieces import Portion
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts, Rendering
 from gndpo.reads import Reads, dry_run
@@ -22,6 +23,7 @@ from gndpo.surrogates import reinforce, token_weights
 from gndpo.teachers import sources
 
 G, T = 3, 6
+WHOLE = Portion(micro=None, answers=None, chunk=4096)
 KINDS = ["sum", "top", "sum"]
 REQUESTS = frozenset(
     {
@@ -37,9 +39,11 @@ REQUESTS = frozenset(
 
 def row(kind):
     return {
+        "name": "test/0",
         "images": [],
         "problem": f"the {kind} ?",
         "answer": "7",
+        "choices": [],
         "solution": "",
         "kind": kind,
         "fields": {},
@@ -78,9 +82,9 @@ def own(kind):
     return torch.tensor([x == kind for x in KINDS]).repeat_interleave(G)
 
 
-def scored(student, source, prompts, answers, reads, **options):
+def scored(student, source, prompts, answers, reads, portion=WHOLE):
     views = sources(Source.of(student), source)
-    return score(views, prompts, answers, reads, **({"micro": None, "chunk": 4096} | options))
+    return score(views, prompts, answers, reads, portion)
 
 
 READS = Reads(
@@ -90,12 +94,13 @@ READS = Reads(
 )
 
 
-@pytest.mark.parametrize("micro", [None, 1, 2])
+@pytest.mark.parametrize(("micro", "size"), [(None, None), (1, None), (2, None), (None, 2), (2, 1)])
 @pytest.mark.parametrize("chunk", [4096, 5])
 def test_every_row_is_scored_by_its_own_teacher(
-    student, teacher, narrow, both, prompts, answers, micro, chunk
+    student, teacher, narrow, both, prompts, answers, micro, size, chunk
 ):
-    got = scored(student, both, prompts, answers, READS, micro=micro, chunk=chunk)["teacher"]
+    portion = Portion(micro, size, chunk)
+    got = scored(student, both, prompts, answers, READS, portion)["teacher"]
     assert isinstance(got.rows, Patchwork)
     assert got.rows.chunk == chunk
     mask_BT = answers.mask_BT
@@ -122,7 +127,7 @@ def test_a_loss_takes_each_prompt_from_its_own_teacher(
     weight_BT = token_weights(answers.mask_BT, "sequence_mean_token_mean")
 
     def losses(source):
-        views = scored(student, source, prompts, answers, reads, micro=2)
+        views = scored(student, source, prompts, answers, reads, Portion(2, None, 4096))
         zeros_BT = torch.zeros_like(answers.logp_BT)
         scores = Scores(
             ids_BT=answers.ids_BT,
@@ -149,13 +154,16 @@ def test_a_loss_takes_each_prompt_from_its_own_teacher(
     assert abs(alone["sum"][0] - alone["top"][0]) > 1e-3
 
 
+@pytest.mark.parametrize("micro", [None, 1, 2])
 @pytest.mark.parametrize("greedy", [True, False])
 @pytest.mark.parametrize("kinds", [KINDS, ["top", "top", "top"]])
-def test_every_row_is_written_by_its_own_teacher(teacher, narrow, both, renderings, greedy, kinds):
+def test_every_row_is_written_by_its_own_teacher(
+    teacher, narrow, both, renderings, greedy, kinds, micro
+):
     prompts = Prompts([row(kind) for kind in kinds], [""] * 3, renderings)
     draws = None if greedy else torch.from_numpy(uniform(4, "x", 0, range(3 * G), 12))
     options = {"group": G, "max_tokens": 12, "uniform_BT": draws}
-    got = write(both, prompts, **options)
+    got = write(both, prompts, micro=micro, **options)
     assert got.mask_BT.any(0).all()  # no wider than the longest answer
     pad = teacher.vocabulary.pad
     for kind, policy in (("sum", teacher), ("top", narrow)):
@@ -195,10 +203,10 @@ def test_the_teacher_reads_the_same_answers_in_its_own_context(
     """Its own rendering of the prompt, longer than the student's; the tokens are the student's."""
     image = renderings["image"]
     longer_PL = torch.cat([image.ids_PL, image.ids_PL[:, -2:]], 1)
-    context = Rendering(longer_PL, image.length_P + 2, image.vision)
+    context = Rendering(longer_PL, image.length_P + 2, image.images)
     prompts = Prompts([row("x")] * 3, [""] * 3, renderings | {"privileged_image": context})
     source = Source.of(teacher, "privileged_image")
-    views = scored(student, source, prompts, answers, READS, micro=2)
+    views = scored(student, source, prompts, answers, READS, Portion(2, None, 4096))
     expected_BTH = teacher.hidden(context, answers.ids_BT)
     expected_BTV = teacher.head.log_probs(expected_BTH)
     expected_BT = expected_BTV.gather(-1, answers.ids_BT[..., None])[..., 0] * answers.mask_BT
@@ -221,7 +229,9 @@ def test_a_row_without_a_teacher_is_named(both, renderings):
 
 def test_a_column_that_is_not_there_is_named(teacher, prompts):
     source = Source({"x": teacher}, "image", "subject")
-    sentence = "teacher.column=subject: the data has no such column, it has answer, kind, problem"
+    sentence = (
+        "teacher.column=subject: the data has no such column, it has answer, choices, kind, problem"
+    )
     with pytest.raises(UserError, match=sentence):
         source.parts(prompts.rows)
 

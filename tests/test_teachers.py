@@ -155,7 +155,7 @@ def test_every_teacher_view_stands_in_the_context_and_no_student_view_does(stude
 def adapted(student):
     """The student with low-rank matrices that have trained, and a copy from before them."""
     base, trained = copy.deepcopy(student), copy.deepcopy(student)
-    add_adapter(trained.model, OmegaConf.create({"r": 2, "lora_alpha": 4}))
+    add_adapter(trained.model, OmegaConf.create({"r": 2, "lora_alpha": 4}), ())
     policy = Policy(trained.model, student.vocabulary)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -218,7 +218,7 @@ def test_the_adapter_is_on_again_after_a_failure(adapted, renderings, monkeypatc
 
 def test_an_adapter_that_is_new_changes_nothing(student, renderings):
     fresh = copy.deepcopy(student)
-    add_adapter(fresh.model, OmegaConf.create({"r": 4}))
+    add_adapter(fresh.model, OmegaConf.create({"r": 4}), ())
     tuned = Policy(fresh.model, student.vocabulary)
     a, b = (x.hidden(renderings["image"], IDS_BT) for x in (student, tuned))
     torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
@@ -252,7 +252,7 @@ def test_a_copy_of_a_student_with_an_adapter_follows_it(adapted):
 @pytest.mark.filterwarnings("ignore")
 def test_adapters_that_would_mean_something_else_are_refused(student, settings, sentence):
     with pytest.raises(UserError, match=sentence):
-        add_adapter(copy.deepcopy(student).model, OmegaConf.create(settings))
+        add_adapter(copy.deepcopy(student).model, OmegaConf.create(settings), ())
 
 
 FOLLOW = {"follow": lambda *x: ema(*x, rate=0.1)}

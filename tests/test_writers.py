@@ -12,13 +12,15 @@ from safetensors.torch import load_file
 from gndpo import writers
 from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
-from gndpo.policy import Policy, Vocabulary
+from gndpo.policy import Policy
+from gndpo.processor import Processor
 from gndpo.prompts import Prompts
 from gndpo.rng import uniform
 from gndpo.rollout import Answers, Guide, Script, generate
 from gndpo.scores import DATA, STUDENT, TEACHER
 from gndpo.sources import Source
 from gndpo.sources import write as write_own
+from gndpo.vocabulary import Vocabulary
 from gndpo.writers import Desk, blend, data, mixed, prefix
 
 SOLUTION = "<think> 1 2 3 4 ; 3 6 10 </think> \\boxed{ 10 }"
@@ -26,9 +28,11 @@ SOLUTION = "<think> 1 2 3 4 ; 3 6 10 </think> \\boxed{ 10 }"
 
 def row(solution=SOLUTION, kind="sum", **fields):
     return {
+        "name": "test/0",
         "images": [],
         "problem": f"the {kind} ?",
         "answer": "10",
+        "choices": [],
         "solution": solution,
         "kind": kind,
         "fields": fields,
@@ -103,6 +107,38 @@ def test_the_student_writes_with_the_draws_of_its_answers(desk, student, renderi
     assert not equal(own, writers.student(desk(step=4)))
 
 
+WRITERS = {
+    "student": writers.student,
+    "teacher": lambda desk: writers.teacher(desk, cache=None),
+    "mixed": lambda desk: mixed(desk, other=whole, share=0.5, per="answer"),
+    "prefix": lambda desk: prefix(desk, author=whole),
+    "blend": lambda desk: blend(desk, budget=0.5, until=1.0),
+}
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_writer_answers_some_prompts_at_a_time_as_it_answers_all(desk, name, micro):
+    expected, got = (WRITERS[name](desk(step=3, micro=size)) for size in (None, micro))
+    for field, x in vars(expected).items():
+        torch.testing.assert_close(getattr(got, field), x, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["student", "teacher"])
+def test_no_more_prompts_at_a_time_than_allowed(desk, name, monkeypatch):
+    """The forward is what has to fit."""
+    sizes = []
+    encode = Policy.encode
+
+    def counted(policy, rendering):
+        sizes.append(len(rendering.ids_PL))
+        return encode(policy, rendering)
+
+    monkeypatch.setattr(Policy, "encode", counted)
+    WRITERS[name](desk(micro=2, max_tokens=1))
+    assert sizes == [2, 1]
+
+
 def test_the_student_sees_its_own_rendering(desk, student, renderings):
     seen = writers.student(desk(student=Source.of(student, "text")))
     numbers = draws_of(0)("tokens", 12, 12)
@@ -155,7 +191,7 @@ def test_whatever_changes_the_answers_asks_the_model_again(
         return other
 
     image = renderings["image"]
-    pixels = {"pixel_values": image.vision["pixel_values"] + 1e-9}
+    pixels = tuple({"pixel_values": x["pixel_values"] + 1e-9} for x in image.images)
     ids_PL = image.ids_PL.clone()
     ids_PL[0, -1] = 7
 
@@ -175,7 +211,7 @@ def test_whatever_changes_the_answers_asks_the_model_again(
         desk(teacher=Source.of(hot)),
         desk(teacher=Source.of(ends)),
         desk(teacher=Source.of(teacher, "text")),
-        desk(prompts=shown(replace(image, vision=pixels))),
+        desk(prompts=shown(replace(image, images=pixels))),
         desk(prompts=shown(replace(image, ids_PL=ids_PL))),
         desk(step=1),
         desk(group=2),
@@ -234,12 +270,12 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(desk, tmp_path):
 @pytest.fixture(scope="module")
 def digits(desk):
     """The embedded tokenizer, and a student that shares its ids."""
-    processor = build_processor()
+    processor = Processor(build_processor())
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     size |= {"intermediate_size": 32}
     text = {**size, "num_key_value_heads": 2, "head_dim": 8}
     model = build_model(processor.tokenizer, vision=size, text=text)
-    policy = Policy(model, Vocabulary.of(processor, model))
+    policy = Policy(model, Vocabulary.of(processor, model, None))
     return desk(student=Source.of(policy), processor=processor, max_tokens=20)
 
 

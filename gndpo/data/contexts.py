@@ -35,6 +35,7 @@ class InContext:
         if any(share < 0 for share in shares) or sum(shares) > 1:
             raise UserError(f"shares of contexts are {shares}; none below 0, together at most 1")
         self.rows, self.contexts, self.seed = rows, contexts, seed
+        self.endless = rows.endless
         self.edges = list(accumulate(shares))
 
     def __getitem__(self, index: int) -> Row:

@@ -91,6 +91,8 @@ class DigitsRows:
     augment, images: for training rows only; images: how many of the block are seen, None is all.
     """
 
+    endless = True
+
     def __init__(
         self,
         split: str,
@@ -127,7 +129,7 @@ class DigitsRows:
         ink = handwriting()
         image = grid(warp(ink.images_N[chosen_4], self.augment, draws))
         a, b, c, d = (int(label) for label in ink.labels_N[chosen_4])
-        return make_row(kind, (a, b, c, d), image, self.language)
+        return make_row(f"digits/{self.split}/{index}", kind, (a, b, c, d), image, self.language)
 
 
 def checked_block(split: str, blocks: Mapping[str, Sequence[int]]) -> tuple[int, int]:
@@ -153,16 +155,18 @@ def grid(tiles: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(rows).convert("RGB")
 
 
-def make_row(kind: str, digits: Digits, image: Image.Image, language: str) -> Row:
+def make_row(name: str, kind: str, digits: Digits, image: Image.Image, language: str) -> Row:
     work = worked(kind, digits)
     answer = str(work[-1])
     plain = KINDS[kind].problem
     foreign = abroad(plain)
     problem, translation = (plain, foreign) if language == "plain" else (foreign, plain)
     return Row(
+        name=name,
         images=[image],
         problem=problem,
         answer=answer,
+        choices=[],
         solution=f"<think> {join(digits)} ; {join(work)} </think> \\boxed{{ {answer} }}",
         kind=kind,
         fields={

@@ -1,4 +1,4 @@
-"""Rows as a parquet file: the columns of Geometry3K, solution, kind and one per field."""
+"""Rows as a parquet file: the columns of Geometry3K, choices, solution, kind and one per field."""
 
 import io
 import os
@@ -15,6 +15,7 @@ COLUMNS = {
     "images": List(Image()),
     "problem": Value("string"),
     "answer": Value("string"),
+    "choices": List(Value("string")),
     "solution": Value("string"),
     "kind": Value("string"),
 }
@@ -31,7 +32,7 @@ def export(rows: Iterable[Row], path: Path) -> None:
 
 
 def record(row: Row) -> dict[str, Any]:
-    columns = {name: value for name, value in row.items() if name != "fields"}
+    columns = {name: value for name, value in row.items() if name not in ("name", "fields")}
     return columns | row["fields"] | {"images": [encoded(image) for image in row["images"]]}
 
 

@@ -1,6 +1,7 @@
 """Batches of rows: one batch is one rollout step, and step s always holds the same rows."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Protocol
 
 from lightning import LightningDataModule
@@ -11,7 +12,10 @@ from gndpo.errors import UserError
 
 
 class Rows(Protocol):
-    """Rows of one split, row i always the same."""
+    """Rows of one split, row i always the same. Rows that are not endless raise an IndexError
+    behind the last."""
+
+    endless: bool
 
     def __getitem__(self, index: int) -> Row: ...
 
@@ -64,6 +68,16 @@ class PromptData(LightningDataModule):
         steps = Steps(self.rows("train", self.seed), self.prompts, self.start_step, self.steps)
         return DataLoader(steps, batch_size=None)
 
-    def evaluation_rows(self, split: str, n: int) -> list[Row]:
+    def evaluation_rows(self, split: str, n: int | None) -> list[Row]:
+        """The first n rows, or all where there are fewer; null: all."""
         rows = self.rows(split, self.evaluation_seed)
-        return [rows[i] for i in range(n)]
+        if n is None and rows.endless:
+            raise UserError(
+                f"all rows of {split} were asked for (null), but there is no end of them; give a "
+                f"number, for example eval.{split}=256"
+            )
+        found: list[Row] = []
+        with suppress(IndexError):
+            while n is None or len(found) < n:
+                found.append(rows[len(found)])
+        return found

@@ -1,4 +1,4 @@
-"""One question about images: the columns of Geometry3K, and what the methods need besides."""
+"""One question about images: what is asked, and what the methods need besides."""
 
 from typing import TypedDict
 
@@ -6,15 +6,21 @@ from PIL import Image
 
 
 class Row(TypedDict):
-    """images: RGB. problem: the question. answer: what the reward compares.
+    """name: where the row stands, such as geometry3k/train/17; sentences about the row say it.
+    images: RGB. problem: the question; one marker `<image>` per image says where the image stands,
+    without markers images come first. answer: what the reward compares.
 
-    solution: worked, as `<think> ... </think> \\boxed{ answer }`; empty where none is known.
-    kind: the sort of question, for tables. fields: further columns that a template may name.
+    choices: options of a multiple-choice question in order, of which the answer is the letter;
+    empty for other questions. solution: worked, as `<think> ... </think> \\boxed{ answer }`;
+    empty where none is known. kind: the sort of question, for tables. fields: further columns that
+    a template may name.
     """
 
+    name: str
     images: list[Image.Image]
     problem: str
     answer: str
+    choices: list[str]
     solution: str
     kind: str
     fields: dict[str, str]

@@ -1,9 +1,9 @@
-"""Checkpoints from a folder or the Hub: model in evaluation mode, processor without video."""
+"""Checkpoints from a folder or the Hub: a model in evaluation mode, a processor without video."""
 
+import importlib.util
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +11,91 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
+    AutoTokenizer,
     InternVLProcessor,
+    PreTrainedConfig,
     PreTrainedModel,
+    Qwen2_5_VLProcessor,
+    Qwen2VLProcessor,
+    Qwen3VLProcessor,
 )
 
 from gndpo.errors import UserError
+from gndpo.models.quantize import quantization_config
+from gndpo.processor import Processor
+
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Checkpoints: folders, or names on the Hub."""
+    """Checkpoints: folders, or names on the Hub, `name@revision` for a fixed state of one."""
 
     student: str | Path
     teacher: str | Path
 
 
-class ImageOnlyInternVLProcessor(InternVLProcessor):
-    """InternVL's processor without its video half, which would need torchvision."""
+class WithoutVideo:
+    """A processor's image half alone: the video half would need torchvision."""
 
     @classmethod
     def get_attributes(cls) -> list[str]:
         return ["image_processor", "tokenizer"]
 
 
-def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The checkpoint's model, in evaluation mode, in `dtype` whatever it was saved in."""
-    read = partial(AutoModelForImageTextToText.from_pretrained, dtype=dtype)
-    model, info = load(path, partial(read, output_loading_info=True))
+class ImageOnlyInternVLProcessor(WithoutVideo, InternVLProcessor):
+    pass
+
+
+class ImageOnlyQwen2VLProcessor(WithoutVideo, Qwen2VLProcessor):
+    pass
+
+
+class ImageOnlyQwen25VLProcessor(WithoutVideo, Qwen2_5_VLProcessor):
+    pass
+
+
+class ImageOnlyQwen3VLProcessor(WithoutVideo, Qwen3VLProcessor):
+    pass
+
+
+IMAGE_ONLY: Mapping[str, Any] = {
+    "internvl": ImageOnlyInternVLProcessor,
+    "qwen2_vl": ImageOnlyQwen2VLProcessor,
+    "qwen2_5_vl": ImageOnlyQwen25VLProcessor,
+    "qwen3_vl": ImageOnlyQwen3VLProcessor,
+    "qwen3_vl_moe": ImageOnlyQwen3VLProcessor,
+}
+"""By model type; every other family's own processor takes images alone."""
+
+
+def load_model(
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    *,
+    attention: str | None = None,
+    quantization: str | None = None,
+    remote_code: bool = False,
+) -> PreTrainedModel:
+    """The checkpoint's model, in evaluation mode, in `dtype` whatever it was saved in.
+
+    attention: how attention is computed; None: what transformers takes. quantization: of the
+    weights (`gndpo.models.quantize`); None: none.
+    """
+    if attention is not None and attention not in ATTENTIONS:
+        raise UserError(f"model.attention={attention} is unknown; choose {', '.join(ATTENTIONS)}")
+    where = located(path, remote_code)
+    config = load(path, AutoConfig.from_pretrained, **where)
+    more: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    if quantization is not None:
+        more["quantization_config"] = quantization_config(quantization)
+    auto = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
+    model, info = load(
+        path, auto.from_pretrained, dtype=dtype, output_loading_info=True, **where, **more
+    )
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise UserError(f"cannot load the checkpoint {path}: it has no {missing}")
@@ -48,19 +104,63 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrain
     return model
 
 
-def load_processor(path: str | Path) -> Any:
-    """The checkpoint's processor, with PIL image processing."""
-    config = load(path, AutoConfig.from_pretrained)
-    family = ImageOnlyInternVLProcessor if config.model_type == "internvl" else AutoProcessor
-    return load(path, partial(family.from_pretrained, backend="pil"))
+def sees(config: PreTrainedConfig) -> bool:
+    """Whether the checkpoint is a vision-language model."""
+    return type(config) in AutoModelForImageTextToText._model_mapping
 
 
-def load(path: str | Path, read: Callable[..., Any]) -> Any:
+def load_processor(
+    path: str | Path, *, backend: str = "pil", remote_code: bool = False, **options: Any
+) -> Processor:
+    """The checkpoint's processor; of a model that only reads, its tokenizer.
+
+    backend: of the image processing. options: the fields of `Processor`.
+    """
+    if backend not in ("pil", "torchvision"):
+        raise UserError(f"model.image_backend={backend} is unknown; choose pil or torchvision")
+    if backend == "torchvision" and importlib.util.find_spec("torchvision") is None:
+        raise UserError(
+            "model.image_backend=torchvision needs torchvision, which is not installed; "
+            "install it or use model.image_backend=pil"
+        )
+    where = located(path, remote_code)
+    config = load(path, AutoConfig.from_pretrained, **where)
+    if not sees(config):
+        return Processor(load(path, AutoTokenizer.from_pretrained, **where), **options)
+    family = IMAGE_ONLY.get(config.model_type, AutoProcessor)
+    own = load(path, family.from_pretrained, backend=backend, **where)
+    return Processor(own, **options)
+
+
+def located(path: str | Path, remote_code: bool) -> dict[str, Any]:
+    """Where a checkpoint is found, besides its name."""
+    _, revision = named(path)
+    return {"trust_remote_code": remote_code} | ({"revision": revision} if revision else {})
+
+
+def named(path: str | Path | None) -> tuple[str, str | None]:
+    """`name@revision` as its two halves; a folder is a name, whatever it is called."""
+    if path is None:
+        raise UserError(
+            "model.pair.student and model.pair.teacher are needed: folders, or names on the Hub"
+        )
+    name, _, revision = str(path).partition("@")
+    return (str(path), None) if Path(path).is_dir() or not revision else (name, revision)
+
+
+def load(path: str | Path, read: Callable[..., Any], **options: Any) -> Any:
     """What a missing, incomplete or corrupt checkpoint raises, as one sentence."""
-    if str(path).startswith(("/", ".", "~")) and not Path(path).is_dir():
+    name, _ = named(path)
+    if name.startswith(("/", ".", "~")) and not Path(name).is_dir():
         raise UserError(f"cannot load the checkpoint {path}: there is no such folder")
     try:
-        return read(path)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        return read(name, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = re.split(r"[.\n](?:\s|$)", str(error).strip())[0]
+        if "trust_remote_code" in str(error):
+            reason = (
+                "it needs code of its own, which is not run by default; use a checkpoint that "
+                "transformers knows (InternVL3.5: the -HF ones), or read that code and set "
+                "model.remote_code=true"
+            )
         raise UserError(f"cannot load the checkpoint {path}: {reason}") from error

@@ -104,7 +104,7 @@ def test_both_renormalized_is_blind_to_the_other_ids(top_k_kl, first):
         strategy = top_k_kl(True, student, **options)
         plain, moved = first(strategy), first(strategy, logits=logits)
         assert (abs(moved.value - plain.value) > 0.5) == changes
-        assert moved.gradients["student"][..., [1, 3, 4]].any() == changes
+        assert (moved.gradients["student"][..., [1, 3, 4]].abs().max() > 1e-12) == changes
 
 
 def test_forward_pulls_an_equal_student_into_the_top_k(top_k_kl, outcome):

@@ -10,6 +10,7 @@ from gndpo.data.contexts import Context, InContext
 from gndpo.data.digits import KINDS, DigitsRows
 from gndpo.errors import UserError
 from gndpo.models.digits import build_processor
+from gndpo.processor import Processor
 from gndpo.prompts import make_prompts
 
 TOLD = Context("{problem} {answer}", "{solution}", share=0.3)
@@ -82,7 +83,7 @@ def test_shares_that_cannot_be(rows, shares):
 
 def test_the_embedded_tokenizer_knows_every_word_of_the_shipped_contexts(rows):
     cfg = shipped("model=digits_contexts")
-    processor = build_processor()
+    processor = Processor(build_processor())
     for name, section in cfg.model.pair.student.contexts.items():
         context = build(section, name)
         inside = [context.around(rows[i]) for i in range(20)]

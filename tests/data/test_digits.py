@@ -58,7 +58,9 @@ def test_a_row_is_a_pure_function_of_split_seed_and_index():
 
 def test_the_schema():
     row = rows("test")[3]
-    assert list(row) == ["images", "problem", "answer", "solution", "kind", "fields"]
+    keys = ["name", "images", "problem", "answer", "choices", "solution", "kind", "fields"]
+    assert list(row) == keys
+    assert (row["name"], row["choices"]) == ("digits/test/3", [])
     assert [(image.mode, image.size) for image in row["images"]] == [("RGB", (32, 32))]
     numbers = [int(x) for x in re.findall(r"-?\d+", row["solution"])]
     assert numbers[4:7] == worked(row["kind"], tuple(numbers[:4]))
@@ -82,7 +84,7 @@ def test_the_schema():
     ],
 )
 def test_the_fields_of_3_5_2_9(kind, steps, gist):
-    assert make_row(kind, (3, 5, 2, 9), rows("test")[0]["images"][0], "plain")["fields"] == {
+    assert make_row("x", kind, (3, 5, 2, 9), rows("test")[0]["images"][0], "plain")["fields"] == {
         "digits": "3 5 2 9",
         "gist": gist,
         "steps": steps,

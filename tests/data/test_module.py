@@ -5,6 +5,8 @@ from gndpo.errors import UserError
 
 
 class Counting:
+    endless = True
+
     def __init__(self, split, seed):
         self.split, self.seed = split, seed
 
@@ -12,7 +14,16 @@ class Counting:
         return {"problem": f"{self.split} {self.seed} {index}"}
 
 
-def data(**changes):
+class Five(Counting):
+    endless = False
+
+    def __getitem__(self, index):
+        if index >= 5:
+            raise IndexError
+        return super().__getitem__(index)
+
+
+def data(rows=Counting, **changes):
     settings = {
         "prompts": 3,
         "steps": 4,
@@ -21,7 +32,7 @@ def data(**changes):
         "max_prompt_tokens": 64,
         "overlong": "refuse",
     }
-    return PromptData(Counting, **(settings | changes))
+    return PromptData(rows, **(settings | changes))
 
 
 def problems(batch):
@@ -44,6 +55,19 @@ def test_a_resumed_loader_continues_where_the_other_stopped():
 
 def test_evaluation_rows_do_not_depend_on_the_seed():
     assert problems(data(seed=1).evaluation_rows("test", 2)) == ["test 9 0", "test 9 1"]
+
+
+@pytest.mark.parametrize(("n", "found"), [(2, 2), (5, 5), (9, 5), (None, 5), (0, 0)])
+def test_evaluation_takes_all_rows_where_there_are_fewer(n, found):
+    rows = data(Five).evaluation_rows("validation", n)
+    assert problems(rows) == [f"validation 9 {i}" for i in range(found)]
+
+
+def test_all_rows_of_an_endless_source_cannot_be_had():
+    with pytest.raises(
+        UserError, match=r"all rows of test were asked for \(null\), but there is no"
+    ):
+        data().evaluation_rows("test", None)
 
 
 @pytest.mark.parametrize("changes", [{"prompts": 0}, {"overlong": "truncate"}])

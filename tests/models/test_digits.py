@@ -4,6 +4,7 @@ import torch
 from gndpo.data.digits import KINDS, NUMBERS, DigitsRows
 from gndpo.models.digits import IMAGE_TOKENS, NAMED, build_model, build_processor
 from gndpo.models.load import load_model, load_processor
+from gndpo.processor import Processor
 from gndpo.prompts import make_prompts
 
 TINY_VISION = {
@@ -17,7 +18,7 @@ TINY_TEXT = {**TINY_VISION, "num_key_value_heads": 2, "head_dim": 8}
 
 @pytest.fixture(scope="module")
 def processor():
-    return build_processor()
+    return Processor(build_processor())
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_solutions_have_14_tokens_and_survive_decoding(processor, rows):
 def test_prompts_know_every_word_and_hold_one_token_per_8x8_pixels(processor, rows):
     prompts = make_prompts(rows, processor)
     image, text = prompts.renderings["image"].ids_PL, prompts.renderings["text"].ids_PL
-    place = processor.image_token_id
+    place = processor.own.image_token_id
     assert ((image == place).sum(-1) == IMAGE_TOKENS).all()
     visual = torch.tensor(processor.tokenizer.convert_tokens_to_ids(list(NAMED.values())[1:]))
     assert not torch.isin(text, visual).any()
@@ -77,7 +78,7 @@ def test_pixels_are_normalized_and_neither_resized_nor_tiled(processor, rows):
 def test_saved_and_loaded_it_is_the_same(processor, rows, tmp_path):
     model = tiny(processor)
     model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
+    processor.save(tmp_path)
     again = load_processor(tmp_path)
     before, after = (make_prompts(rows, p).renderings["image"] for p in (processor, again))
     assert before.ids_PL.equal(after.ids_PL)

@@ -35,6 +35,16 @@ SENTENCES = {
     "updates.clip_norm=-1": "updates.clip_norm=-1 must be larger than 0, or null",
     "advantage.clamp=-5": "clamp=-5 must be larger than 0, or null",
     "model.dtype=foo": "model.dtype=foo is unknown",
+    "model.teacher_dtype=foo": "model.teacher_dtype=foo is unknown",
+    "model.trains=both": "model.trains=both is unknown; choose student or teacher",
+    "model.parts=[vison]": "model.parts=['vison']: choose at least one of vision, projector",
+    "model.attention=flash": "model.attention=flash is unknown; choose sdpa, eager",
+    "model.image_backend=opencv": "model.image_backend=opencv is unknown; choose pil or torch",
+    "model.eos=[stop]": "model.eos names 'stop', which is no token of the tokenizer",
+    "model.chat_template=chat.jinja": "there is no such file; give a Jinja file, the template",
+    "+model.sytem=x": "model: unknown key 'sytem' (allowed: pair, trains",
+    "updates.answers=0": "updates.answers=0 must be larger than 0, or null",
+    "rollout.micro=0": "rollout.micro=0 must be larger than 0, or null",
 }
 
 
@@ -43,6 +53,28 @@ def test_a_mistake_is_one_sentence(run: Run, override: str) -> None:
     done = run(override)
     assert done.code != 0
     assert SENTENCES[override] in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ("model.checkpointing=true", "model.attention=flash_attention_2"),
+            "that attention takes no mask between the answers of a prompt; use model.attention",
+        ),
+        (
+            ("model.adapter={r:2}", "model.parts=[language]"),
+            "the language model learns through its adapter; leave language out",
+        ),
+    ],
+)
+def test_settings_that_exclude_each_other(
+    run: Run, overrides: tuple[str, ...], sentence: str
+) -> None:
+    done = run(*overrides)
+    assert done.code != 0
+    assert sentence in done.err
     assert "Traceback" not in done.err
 
 

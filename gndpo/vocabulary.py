@@ -1,0 +1,73 @@
+"""What may be written: ids of the tokenizer, the ends of an answer, and what is never sampled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from gndpo.errors import UserError
+from gndpo.processor import Processor
+
+NAMES = ("image", "video", "vision_start", "vision_end", "start_image", "end_image", "boi", "eoi")
+VISUAL = tuple(f"{name}_token_{kind}" for name in NAMES for kind in ("id", "index"))
+"""What the families call the ids of pixels and of their frames."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What may be written. size: ids of the tokenizer (head rows beyond are cut off). eos: ids
+    that end an answer, first one written by us. forbidden: ids never sampled and left out of
+    every softmax (visual placeholders, ids without a token, padding unless an EOS)."""
+
+    size: int
+    eos: tuple[int, ...]
+    pad: int
+    forbidden: tuple[int, ...]
+
+    @staticmethod
+    def of(processor: Processor, model: PreTrainedModel, eos: Sequence[str] | None) -> "Vocabulary":
+        """eos: tokens that end an answer; None: the tokenizer's and the model's own."""
+        tokenizer = processor.tokenizer
+        ids = set(tokenizer.get_vocab().values())
+        head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        size = min(max(ids) + 1, head.weight.shape[0])
+        ends = own_ends(tokenizer, model) if eos is None else named_ends(tokenizer, eos)
+        pad = processor.pad
+        never = {pad, *visual_ids(processor, model)} | (set(range(size)) - ids)
+        return Vocabulary(size, ends, pad, tuple(sorted(i for i in never - {*ends} if i < size)))
+
+    def shared_with(self, other: "Vocabulary") -> "Vocabulary":
+        """The ids that both can write; what either forbids is forbidden."""
+        size = min(self.size, other.size)
+        never = sorted({*self.forbidden, *other.forbidden} - {*self.eos})
+        ends, forbidden = (tuple(i for i in ids if i < size) for ids in (self.eos, never))
+        return replace(self, size=size, eos=ends, forbidden=forbidden)
+
+
+def own_ends(tokenizer: Any, model: PreTrainedModel) -> tuple[int, ...]:
+    """The ids that end a turn, the tokenizer's first."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    more = configured if isinstance(configured, list) else [configured]
+    return tuple(dict.fromkeys(i for i in (tokenizer.eos_token_id, *more) if i is not None))
+
+
+def named_ends(tokenizer: Any, names: Sequence[str]) -> tuple[int, ...]:
+    known = tokenizer.get_vocab()
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"model.eos names {name!r}, which is no token of the tokenizer; its own end is "
+                f"{tokenizer.eos_token!r}"
+            )
+    return tuple(known[name] for name in names)
+
+
+def visual_ids(processor: Processor, model: PreTrainedModel) -> set[int]:
+    """Ids that stand for pixels or frame them: a model that writes one cannot be read again."""
+    found = set(getattr(processor.own, "image_token_ids", None) or [])
+    for holder in (processor.own, processor.tokenizer, model.config):
+        found |= {getattr(holder, name, None) for name in VISUAL}
+    if "video_token" in vars(processor.own):
+        found.add(processor.tokenizer.convert_tokens_to_ids(processor.own.video_token))
+    return {i for i in found if isinstance(i, int)}
