@@ -31,10 +31,10 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[
 find_python = $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
   $$p -c '$(USABLE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test lint format sweep methods report wheel clean always
+.PHONY: help setup demo test test-slow lint format sweep methods report wheel clean always
 
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
 	@echo
 	@echo "Variables: TORCH PYTHON EXPERIMENT SWEEP ADVANTAGES SEEDS OVERRIDES JOBS RUNS, e.g."
 	@echo "  make sweep EXPERIMENT=stress ADVANTAGES=raw_kl,gndpo SEEDS=0,1 OVERRIDES='steps=100'"
@@ -63,6 +63,9 @@ demo: setup  ## Train the models, sweep five strategies over three seeds, print 
 
 test: lint  ## Lint, types and the fast tests
 	@$(LIMIT_THREADS) $(BIN)/pytest -q -n $(JOBS) --dist loadfile
+
+test-slow: setup  ## The tests that take minutes: every family and preset end to end
+	@$(LIMIT_THREADS) $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m slow
 
 lint: setup  ## Check style and types
 	@$(BIN)/ruff check .

@@ -56,7 +56,7 @@ def build_advantage(section: DictConfig) -> Strategy:
 def check(section: DictConfig, where: str) -> None:
     """Every target is allowed and exists, and takes the keys it is given: `_partial_` would hide
     a typo until the first call."""
-    target = section.get("_target_")
+    target = section.get("_target_") if isinstance(section, DictConfig) else None
     if target is None:
         raise UserError(
             f"{where}: there is no _target_; choose an option of the group, "

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gndpo.build import config_folder
 from gndpo.errors import UserError
+from gndpo.forms import check_forms
 from gndpo.prompts import PICTURES
 
 COUNTS = (
@@ -51,6 +52,7 @@ def check_values(cfg: DictConfig) -> None:
         if key not in root_keys():
             raise UserError(f"unknown key '{key!s}' (allowed: {', '.join(sorted(root_keys()))})")
     check_sections(cfg)
+    check_forms(cfg)
     for key in (*COUNTS, *POSITIVE):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not value > 0:

@@ -17,12 +17,12 @@ def positions(backbone: Any, rendering: Rendering) -> Tensor:
     """Of the prompts' tokens, padding not counted: [P, L], or [3, P, L] for models that place an
     image's tokens in a grid of time, height and width (M-RoPE)."""
     mask_PL = rendering.mask_PL
-    if not rendering.vision or not has_grid(backbone):
+    if not any(rendering.images) or not has_grid(backbone):
         return in_grid(backbone, (mask_PL.cumsum(-1) - 1).clamp_min(0))
     grid_3PL, _ = backbone.get_rope_index(
         rendering.ids_PL,
         mm_token_type_ids=rendering.kinds["mm_token_type_ids"],
-        image_grid_thw=rendering.vision["image_grid_thw"],
+        image_grid_thw=rendering.stacked("image_grid_thw"),
         attention_mask=mask_PL.long(),
     )
     assert isinstance(grid_3PL, Tensor)
@@ -50,8 +50,7 @@ def pack_masks(
     """What each token of [prompt | answer 1 | ... | answer G] sees: its prompt, and its own answer
     up to itself."""
     line_PS = position_ids if position_ids.dim() == 2 else position_ids[0]
-    distance_PSS = line_PS[:, :, None] - line_PS[:, None, :]
-    return as_attention(model, visible(rendering, group, length), distance_PSS)
+    return as_attention(model, visible(rendering, group, length), line_PS, line_PS)
 
 
 def answer_masks(
@@ -66,8 +65,8 @@ def answer_masks(
     if length == 1 or model.config._attn_implementation not in MASKED:
         return valid_BK.long()
     order_K = torch.arange(K, device=mask_BL.device)
-    distance_tK = order_K[L + written :, None] - order_K
-    return as_attention(model, valid_BK[:, None] & (distance_tK >= 0), distance_tK)
+    order_t = order_K[L + written :]
+    return as_attention(model, valid_BK[:, None] & (order_t[:, None] >= order_K), order_t, order_K)
 
 
 def visible(rendering: Rendering, group: int, length: int) -> Tensor:
@@ -96,19 +95,22 @@ def same_image(kinds_PL: Tensor) -> Tensor:
 
 
 def as_attention(
-    model: PreTrainedModel, seen_Bqk: Tensor, distance_Bqk: Tensor
+    model: PreTrainedModel, seen_Bqk: Tensor, line_q: Tensor, line_k: Tensor
 ) -> Tensor | dict[str, Tensor]:
     """[B, 1, q, k], what is added to the scores: 0, or -inf where nothing is seen. Numbers, not
-    booleans: those are turned into numbers by every layer, and kept by every one. One mask per kind
-    of layer where some slide."""
+    booleans: those are turned into numbers by every layer, and kept by every one. line_q, line_k:
+    where tokens stand, [q] and [k] or [B, q] and [B, k]; where layers slide, they see less than
+    their window back. One mask per kind of layer, or one for all where the family has one kind."""
 
     def added(seen: Tensor) -> Tensor:
         zero = torch.zeros(seen.shape, dtype=model.dtype, device=seen.device)
         return zero.masked_fill_(~seen, -torch.inf)[:, None]
 
     text = model.config.get_text_config()
-    whole = added(seen_Bqk)
-    if "sliding_attention" not in (getattr(text, "layer_types", None) or ()):
-        return whole
-    near = added(seen_Bqk & (distance_Bqk < text.sliding_window))
-    return {"full_attention": whole, "sliding_attention": near}
+    kinds, window = (getattr(text, name, None) for name in ("layer_types", "sliding_window"))
+    if window is None or "sliding_attention" not in (kinds or ["sliding_attention"]):
+        return added(seen_Bqk)
+    near = added(seen_Bqk & (line_q[..., :, None] - line_k[..., None, :] < window))
+    if kinds is None:
+        return near
+    return {"full_attention": added(seen_Bqk), "sliding_attention": near}

@@ -49,7 +49,10 @@ def check_ends(student: Vocabulary, teacher: Vocabulary, processor: Processor) -
     refused: no answer would end where the teacher ends it."""
 
     def names(ids: set[int]) -> str:
-        return ", ".join(processor.tokenizer.convert_ids_to_tokens(sorted(ids)))
+        tokens = zip(
+            sorted(ids), processor.tokenizer.convert_ids_to_tokens(sorted(ids)), strict=True
+        )
+        return ", ".join(token or f"id {i}" for i, token in tokens)
 
     ours, theirs = {*student.eos}, {*teacher.eos}
     if not ours & theirs:

@@ -41,7 +41,7 @@ def load_student(cfg: DictConfig) -> tuple[Policy, Processor, Pair]:
         remote_code=cfg.model.remote_code,
     )
     if cfg.model.adapter is None:
-        train_only(model, cfg.model.parts or PARTS)
+        train_only(model, PARTS if cfg.model.parts is None else cfg.model.parts)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(cfg.seed)  # of its first matrices
@@ -73,6 +73,11 @@ def load_teachers(cfg: DictConfig, student: Policy, processor: Processor, pair: 
 
     section = OmegaConf.to_container(cfg.teacher)
     assert isinstance(section, dict)
+    if cfg.model.parts and "adapter_off" in str(cfg.teacher.weights):
+        raise UserError(
+            f"teacher=adapter_off with model.parts={list(cfg.model.parts)}: these parts would move "
+            "with the student; use model.parts=null or teacher=frozen"
+        )
     follow = cfg.teacher.follow and build(cfg.teacher.follow, "teacher.follow")
     teachers = make_teachers(student, load, **{**section, "follow": follow})
     share(student, teachers)

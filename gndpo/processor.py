@@ -1,10 +1,13 @@
 """How a pair reads a prompt: chat template, tokenizer and, for models that see, image processor."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
@@ -12,6 +15,11 @@ from gndpo.errors import UserError
 
 MARKER = "<image>"
 """Where an image stands in a problem; without markers the images come first."""
+
+ANSWER = "42"
+PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+UNFILLED = (TemplateError, TypeError, ValueError, ArithmeticError)
+"""What a chat template raises that is missing, broken, or not made for the turns it is given."""
 
 FRAMES = (
     "image_token",
@@ -54,7 +62,7 @@ class Processor:
         pad = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if pad is None else pad)
 
-    @property
+    @cached_property
     def placeholders(self) -> list[str]:
         """Tokens that stand for pixels or frame them."""
         if self.image_processor is None:
@@ -81,15 +89,36 @@ class Processor:
                 )
         turns = [("system", [{"type": "text", "text": self.system}])] if self.system else []
         turns.append(("user", content(text, images)))
+        try:
+            return self.filled(turns, add_generation_prompt=True)
+        except UNFILLED as error:
+            raise UserError(
+                f"the chat template cannot be filled ({str(error).partition(chr(10))[0]}); check "
+                "model.chat_template, model.template_arguments and model.system, since some "
+                "templates take no system prompt"
+            ) from error
+
+    def filled(self, turns: Sequence[tuple[str, Sequence[Mapping[str, str]]]], **told: bool) -> str:
+        """The chat template with turns of roles and their parts."""
         messages = [{"role": role, "content": self.told(parts)} for role, parts in turns]
         chat = self.own.apply_chat_template(
             messages,
-            add_generation_prompt=True,
             tokenize=False,
             chat_template=self.chat_template,
+            **told,
             **self.template_arguments,
         )
         return str(chat)
+
+    @cached_property
+    def closing(self) -> str:
+        """What the chat template writes behind an answer; "" where it takes none."""
+        turns = [(role, [{"type": "text", "text": ANSWER}]) for role in ("user", "assistant")]
+        try:
+            _, found, behind = self.filled(turns).rpartition(ANSWER)
+        except UNFILLED:
+            return ""
+        return behind if found else ""
 
     def told(self, parts: Sequence[Mapping[str, str]]) -> Any:
         """A message's content: parts for models that see, plain text for the others."""
@@ -99,7 +128,8 @@ class Processor:
 
     def encode(self, chat: str, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """input_ids [1, L] without padding, and what else the model takes; placeholders
-        multiplied to the images' features."""
+        multiplied to the images' features. An end that the tokenizer adds by itself is cut off:
+        the answer is still to come."""
         # A template that begins with the mark of a text's beginning would get it twice.
         begins = self.tokenizer.bos_token
         bare = self.image_processor is None or bool(begins and chat.startswith(begins))
@@ -118,6 +148,9 @@ class Processor:
                 return_token_type_ids=False,
                 return_tensors="pt",
             )
+        ids_1L, end = batch["input_ids"], self.tokenizer.eos_token
+        if end and ids_1L[0, -1] == self.tokenizer.eos_token_id and not chat.endswith(end):
+            return {name: x[:, :-1] if name in PER_TOKEN else x for name, x in batch.items()}
         return dict(batch)
 
     def save(self, folder: Path) -> None:
@@ -142,3 +175,22 @@ def content(text: str, images: int) -> list[dict[str, str]]:
         parts += [picture] * (i > 0)
         parts += [{"type": "text", "text": piece}] * bool(piece.strip())
     return parts
+
+
+def check_arguments(processor: Processor) -> None:
+    """What template or image processor would ignore is refused."""
+    template = processor.chat_template or processor.own.chat_template
+    for name in processor.template_arguments:
+        if not re.search(rf"\b{re.escape(name)}\b", str(template)):
+            raise UserError(
+                f"model.template_arguments: the chat template does not ask for '{name}'; leave it "
+                "out"
+            )
+    known = getattr(processor.image_processor, "valid_kwargs", None)
+    allowed = [] if known is None else sorted({*known.__annotations__} - {"return_tensors"})
+    for name in processor.image_arguments:
+        if name not in allowed:
+            raise UserError(
+                f"model.image_arguments: the image processor does not know '{name}' (it knows "
+                f"{', '.join(allowed) or 'nothing, the model only reads text'})"
+            )

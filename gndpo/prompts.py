@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,13 +49,20 @@ class Rendering:
     def vision(self) -> dict[str, Tensor]:
         """What the vision tower takes, all images in prompt order; {} where there are none."""
         names = dict.fromkeys(name for images in self.images for name in images)
-        return {name: stacked([x[name] for x in self.images if name in x]) for name in names}
+        return {name: self.stacked(name) for name in names}
+
+    def stacked(self, name: str) -> Tensor:
+        """One of these, where the ids are."""
+        parts = [images[name] for images in self.images if name in images]
+        return stacked(parts).to(self.ids_PL.device)
 
     def to(self, device: torch.device) -> "Rendering":
+        """Pixels stay where they are: those of a whole step are gigabytes, a forward takes its
+        own."""
         return Rendering(
             self.ids_PL.to(device),
             self.length_P.to(device),
-            tuple({name: x.to(device) for name, x in images.items()} for images in self.images),
+            self.images,
             {name: x.to(device) for name, x in self.kinds.items()},
         )
 
@@ -207,10 +215,10 @@ def encode(
     """A row's prompt as ids and pixels."""
     try:
         return processor.encode(text, images)
-    except (ValueError, StopIteration, IndexError) as error:
+    except (ValueError, TypeError, StopIteration, IndexError, StrictDataclassError) as error:
         raise UserError(
             f"row {row['name']}: its prompt and images do not fit together ({error}); check its "
-            f"markers {MARKER} and model.chat_template"
+            f"markers {MARKER}, model.image_arguments and model.chat_template"
         ) from error
 
 

@@ -105,7 +105,8 @@ def config_hash(cfg: DictConfig) -> str:
     kept: Any = OmegaConf.to_container(cfg, resolve=True)
     for key in UNIMPORTANT:
         kept.pop(key, None)
-    kept["model"]["pair"].pop("cache_dir", None)
+    if isinstance(kept["model"]["pair"], dict):  # what else was typed is refused later
+        kept["model"]["pair"].pop("cache_dir", None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

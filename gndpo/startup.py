@@ -35,6 +35,7 @@ def check_start(
     """Placeholders match features, heads are what the models compute, teachers know something and
     look at the images."""
     prompts = make_prompts(rows, processor, device=device, context=context)
+    check_ids(prompts, student.vocabulary.size, processor)
     named = {"student": (student, "image")}
     for value, policy in teacher.policies.items():
         named[f"teacher {value}".strip()] = (policy, teacher.rendering)
@@ -47,6 +48,19 @@ def check_start(
         if name != "student":
             check_knowledge(name, policy, prompts.renderings[rendering])
             check_sight(name, policy, prompts, rendering)
+
+
+def check_ids(prompts: Prompts, size: int, processor: Processor) -> None:
+    """Student and teacher know every token of the prompts' words; `size`: ids that both have."""
+    rendering = prompts.renderings["text"]
+    worst = rendering.ids_PL.masked_fill(~rendering.mask_PL, 0).amax(-1)
+    for row, i in zip(prompts.rows, worst.tolist(), strict=True):
+        if i >= size:
+            token = processor.tokenizer.convert_ids_to_tokens(i)
+            raise UserError(
+                f"row {row['name']}: its prompt has {token!r}, id {i}, and student and teacher "
+                f"share only ids below {size}; use a model.chat_template without it"
+            )
 
 
 def check_features(name: str, policy: Policy, prompts: Prompts, rendering: str) -> None:

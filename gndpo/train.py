@@ -110,6 +110,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
     student, teachers, processor = load_policies(cfg)
     check_signal(cfg, parts[0], student.vocabulary.size)
     module = Distillation(student, teachers, processor, *parts)
+    check_sight(cfg, module)
     data: Any = build(cfg.data, "data")
     start = restore(folder, module)
     data.start_step = start
@@ -126,6 +127,24 @@ def check_signal(cfg: DictConfig, strategy: Strategy, vocabulary: int) -> None:
             f"rollout.writer={writer}: the student writes nothing, and this advantage only weighs "
             "what it writes; use an advantage with a match, for example full_kl or sft, or another "
             "rollout"
+        )
+
+
+def check_sight(cfg: DictConfig, module: Distillation) -> None:
+    """To a model that only reads, all renderings of a prompt are the same."""
+    if module.processor.image_processor is not None:
+        return
+    if cfg.rollout.rendering != "image":
+        raise UserError(
+            f"rollout.rendering={cfg.rollout.rendering}: the student only reads text; use image, "
+            "which is then the prompt as it is"
+        )
+    views = sorted({*module.reads.requests} - {"student", "teacher"})
+    if views:
+        raise UserError(
+            f"advantage={cfg.advantage._target_.rpartition('.')[2]} reads what the image adds "
+            f"({', '.join(views)}), and the student only reads text; use another advantage, or a "
+            "vision-language model"
         )
 
 

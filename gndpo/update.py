@@ -112,7 +112,8 @@ def accumulate(
         current = current_rows(sources, batch, piece, settings.chunk)
         local_bT = weight_BT[rows.start - start * G : rows.stop - start * G]
         loss = answer_loss(current, batch.scores, batch.signal, batch.surrogate, local_bT, rows)
-        batch.backward(loss.total)
+        if loss.total.requires_grad:  # rows without image teach no vision tower
+            batch.backward(loss.total)
         losses.append(loss)
         whole = rows.stop == piece.stop * G
         if halves and whole and 2 * (piece.stop - start) >= stop - start and not first_half:

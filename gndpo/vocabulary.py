@@ -32,7 +32,7 @@ class Vocabulary:
         ids = set(tokenizer.get_vocab().values())
         head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         size = min(max(ids) + 1, head.weight.shape[0])
-        ends = own_ends(tokenizer, model) if eos is None else named_ends(tokenizer, eos)
+        ends = own_ends(processor, model) if eos is None else named_ends(tokenizer, eos)
         pad = processor.pad
         never = {pad, *visual_ids(processor, model)} | (set(range(size)) - ids)
         return Vocabulary(size, ends, pad, tuple(sorted(i for i in never - {*ends} if i < size)))
@@ -45,11 +45,16 @@ class Vocabulary:
         return replace(self, size=size, eos=ends, forbidden=forbidden)
 
 
-def own_ends(tokenizer: Any, model: PreTrainedModel) -> tuple[int, ...]:
-    """The ids that end a turn, the tokenizer's first."""
+def own_ends(processor: Processor, model: PreTrainedModel) -> tuple[int, ...]:
+    """The ids that end a turn: the one that the chat template writes behind an answer, the
+    tokenizer's, those of the model's generation settings."""
+    tokenizer = processor.tokenizer
     configured = model.generation_config.eos_token_id if model.generation_config else None
     more = configured if isinstance(configured, list) else [configured]
-    return tuple(dict.fromkeys(i for i in (tokenizer.eos_token_id, *more) if i is not None))
+    ends = [i for i in (tokenizer.eos_token_id, *more) if i is not None]
+    names = dict(zip(ends, tokenizer.convert_ids_to_tokens(ends), strict=True))
+    written = [i for i in ends if processor.closing.startswith(names[i] or "\0")]
+    return tuple(dict.fromkeys([*written, *ends]))
 
 
 def named_ends(tokenizer: Any, names: Sequence[str]) -> tuple[int, ...]:

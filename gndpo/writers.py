@@ -142,7 +142,8 @@ def keep(answers: Answers, file: Path) -> None:
 
 def data(desk: Desk, *, column: str) -> Answers:
     """Off-policy: the answers stand in a column of the data; the same for the whole group."""
-    eos = desk.student.policy.vocabulary.eos[0]
+    vocabulary = desk.student.policy.vocabulary
+    eos = vocabulary.eos[0]
     rows: list[Tensor] = []
     for row in desk.prompts.rows:
         text = columns_of(row).get(column, "")
@@ -152,9 +153,15 @@ def data(desk: Desk, *, column: str) -> Answers:
                 f"'{column}'; it has {', '.join(k for k, x in columns_of(row).items() if x)}"
             )
         ids = [*desk.processor.tokenizer(text, add_special_tokens=False)["input_ids"], eos]
+        never = [i for i in ids if i >= vocabulary.size or i in vocabulary.forbidden]
+        if never:
+            token = desk.processor.tokenizer.convert_ids_to_tokens(never[0])
+            raise UserError(
+                f"rollout.writer: row {row['name']} has {token!r} in its column '{column}', which "
+                "student and teacher cannot write; take it out of the data"
+            )
         rows += [torch.tensor(ids[: desk.max_tokens])] * desk.group
-    pad = desk.student.policy.vocabulary.pad
-    ids_BT = pad_sequence(rows, batch_first=True, padding_value=pad)
+    ids_BT = pad_sequence(rows, batch_first=True, padding_value=vocabulary.pad)
     length_B = torch.tensor([len(row) for row in rows])
     truncated_B = torch.tensor([int(row[-1]) != eos for row in rows])
     zeros_BT = torch.zeros(ids_BT.shape)

@@ -120,9 +120,9 @@ ENDS = {
     "internvl": ["<|im_end|>"],
     "qwen3_vl": ["<|im_end|>", "<|endoftext|>"],
     "qwen2_5_vl": ["<|im_end|>", "<|endoftext|>"],
-    "gemma3": ["<eos>", "<end_of_turn>"],
+    "gemma3": ["<end_of_turn>", "<eos>"],  # first what the chat template writes
     "llava": ["</s>"],
-    "llava_next": ["<|endoftext|>", "<|im_end|>"],
+    "llava_next": ["<|im_end|>", "<|endoftext|>"],
     "text": ["<｜end▁of▁sentence｜>"],
     "text_qwen3": ["<|im_end|>", "<|endoftext|>"],
 }

@@ -59,7 +59,7 @@ class Reader:
         check_form(answer_form)
         self.fields, self.folder, self.template = fields, folder, template
         self.answer_form = answer_form
-        self.replace = [(compiled(old, "replace"), new) for old, new in replace]
+        self.replace = [replacement(old, new) for old, new in replace]
         self.answer_pattern = (
             None if answer_pattern is None else compiled(answer_pattern, "answer_pattern")
         )
@@ -143,3 +143,15 @@ def compiled(pattern: str, key: str) -> re.Pattern[str]:
         return re.compile(pattern, re.DOTALL)
     except re.error as error:
         raise UserError(f"data.rows.{key}={pattern} is no regular expression: {error}") from error
+
+
+def replacement(pattern: str, new: str) -> tuple[re.Pattern[str], str]:
+    """A pair of `replace`; a text that names a group which the pattern lacks is refused."""
+    found = compiled(pattern, "replace")
+    try:
+        found.sub(new, "")
+    except (re.error, IndexError) as error:
+        raise UserError(
+            f"data.rows.replace: {new!r} cannot stand for {pattern}: {error}"
+        ) from error
+    return found, new

@@ -25,8 +25,9 @@ from transformers import (
 
 from gndpo.errors import UserError
 from gndpo.models.quantize import quantization_config
-from gndpo.processor import Processor
+from gndpo.processor import Processor, check_arguments
 
+LAYERS = ("full_attention", "sliding_attention")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
@@ -89,6 +90,7 @@ def load_model(
         raise UserError(f"model.attention={attention} is unknown; choose {', '.join(ATTENTIONS)}")
     where = located(path, remote_code)
     config = load(path, AutoConfig.from_pretrained, **where)
+    check_layers(path, config)
     more: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     if quantization is not None:
         more["quantization_config"] = quantization_config(quantization)
@@ -102,6 +104,19 @@ def load_model(
     assert isinstance(model, PreTrainedModel)
     model.eval()  # type: ignore[no-untyped-call]
     return model
+
+
+def check_layers(path: str | Path, config: PreTrainedConfig) -> None:
+    """Layers that fold what came before into a state cannot read several answers behind one prompt;
+    they would do so wrongly, without an error."""
+    kinds = getattr(config.get_text_config(), "layer_types", None) or ()
+    others = sorted({*kinds} - {*LAYERS})
+    if others:
+        raise UserError(
+            f"cannot load the checkpoint {path}: {config.model_type} has layers of "
+            f"{', '.join(others)}, and the answers to a prompt share its cache, which works with "
+            f"{' and '.join(LAYERS)} alone; use a model of another family"
+        )
 
 
 def sees(config: PreTrainedConfig) -> bool:
@@ -125,11 +140,14 @@ def load_processor(
         )
     where = located(path, remote_code)
     config = load(path, AutoConfig.from_pretrained, **where)
-    if not sees(config):
-        return Processor(load(path, AutoTokenizer.from_pretrained, **where), **options)
-    family = IMAGE_ONLY.get(config.model_type, AutoProcessor)
-    own = load(path, family.from_pretrained, backend=backend, **where)
-    return Processor(own, **options)
+    if sees(config):
+        family = IMAGE_ONLY.get(config.model_type, AutoProcessor)
+        own = load(path, family.from_pretrained, backend=backend, **where)
+    else:
+        own = load(path, AutoTokenizer.from_pretrained, **where)
+    processor = Processor(own, **options)
+    check_arguments(processor)
+    return processor
 
 
 def located(path: str | Path, remote_code: bool) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""What form the values of models and data have. A wrong one is a sentence before anything is
+loaded; a text where a list belongs would be read letter by letter, without an error."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from gndpo.errors import UserError
+
+
+def whole(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool)
+
+
+def listed(x: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(x, ListConfig) and all(of(value) for value in x)
+
+
+def named(x: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(x, DictConfig) and all(of(value) for value in x.values())
+
+
+def text(x: Any) -> bool:
+    return isinstance(x, str)
+
+
+FORMS: Mapping[str, Callable[[Any], bool]] = {
+    "a text": text,
+    "a list of texts": lambda x: listed(x, text),
+    "a text or a list of texts": lambda x: text(x) or listed(x, text),
+    "a list of pairs of texts": lambda x: listed(x, lambda y: listed(y, text) and len(y) == 2),
+    "texts by name, like {a: b}": lambda x: named(x, text),
+    "lists by name, like {a: [b]}": lambda x: named(x, lambda y: isinstance(y, ListConfig)),
+    "settings by name, like {a: 1}": lambda x: isinstance(x, DictConfig),
+    "true or false": lambda x: isinstance(x, bool),
+    "a whole number, 0 or larger": lambda x: whole(x) and x >= 0,
+    "a whole number, 1 or larger": lambda x: whole(x) and x >= 1,
+}
+
+KEYS: Mapping[str, Mapping[str, str]] = {
+    "model": {
+        "a text": "system? chat_template?",
+        "a list of texts": "parts? eos?",
+        "true or false": "checkpointing remote_code",
+        "settings by name, like {a: 1}": "pair adapter? template_arguments? image_arguments?",
+    },
+    "model.pair=gndpo.models.load.Pair": {"a text": "student? teacher?"},
+    "data=gndpo.data.module.PromptData": {
+        "settings by name, like {a: 1}": "rows",
+        "a whole number, 0 or larger": "seed evaluation_seed",
+        "a whole number, 1 or larger": "prompts steps max_prompt_tokens",
+    },
+    "data.rows=gndpo.data.table.TableRows": {
+        "settings by name, like {a: 1}": "fields filters",
+        "a text": "source? config? folder? answer_pattern? template",
+        "texts by name, like {a: b}": "splits",
+        "lists by name, like {a: [b]}": "keep",
+        "a list of pairs of texts": "replace",
+        "true or false": "distinct streaming shuffle",
+        "a whole number, 0 or larger": "cut_seed?",
+        "a whole number, 1 or larger": "buffer",
+    },
+    "data.rows.fields=gndpo.data.reader.Fields": {
+        "a text": "problem answer? solution? kind?",
+        "texts by name, like {a: b}": "further",
+        "a text or a list of texts": "images? choices?",
+    },
+    "data.rows.filters=gndpo.data.filters.Filters": {
+        "a whole number, 1 or larger": "max_characters? min_side? max_side? max_pixels?",
+    },
+}
+"""Section, with the target that it must have, -> form -> keys; `?`: or null."""
+
+
+def check_forms(cfg: DictConfig) -> None:
+    """Refuse the first value of another form."""
+    for section, forms in KEYS.items():
+        place, _, target = section.partition("=")
+        found = OmegaConf.select(cfg, place)
+        if target and not (isinstance(found, DictConfig) and found.get("_target_") == target):
+            continue
+        for form, keys in forms.items():
+            for key in keys.split():
+                check_form(f"{place}.{key.rstrip('?')}", found, form, key)
+
+
+def check_form(where: str, section: Any, form: str, key: str) -> None:
+    value = OmegaConf.select(section, key.rstrip("?"))
+    empty = key.endswith("?")
+    if not (FORMS[form](value) or (empty and value is None)):
+        null = ", or null" if empty else ""
+        raise UserError(f"{where}={value} must be {form}{null}")
