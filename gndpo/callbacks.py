@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gndpo import checkpoints
 from gndpo.data.rows import Row
 from gndpo.evaluation import evaluate
-from gndpo.memory import Memory, patches_of, predict
+from gndpo.memory.prediction import Memory, patches_of, predict
+from gndpo.memory.sizes import Sizes
 from gndpo.module import Distillation
 from gndpo.prompts import make_prompts
 from gndpo.runfolder import RunFolder
-from gndpo.sizes import Sizes
 from gndpo.sources import Source
 from gndpo.startup import check_start
 from gndpo.sweeps import PARALLEL

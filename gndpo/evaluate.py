@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from gndpo import checkpoints
-from gndpo.answer_file import AnswerFile
-from gndpo.benchmarks import Benchmark, Reader, ask, graded, summary
+from gndpo.benchmarks.answer_file import AnswerFile
+from gndpo.benchmarks.benchmark import Benchmark, Reader, ask, graded, summary
+from gndpo.benchmarks.harness import import_results
+from gndpo.benchmarks.lmms_eval import export
 from gndpo.build import build, config_folder, resolve
 from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
-from gndpo.harness import import_results
-from gndpo.lmms_eval import export
-from gndpo.parts import trained
+from gndpo.models.parts import trained
 from gndpo.policies import load_student, load_teachers
 from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder

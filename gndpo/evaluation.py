@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.metrics import mean
+from gndpo.models.processor import Processor
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.rewards import Grade as Grade
 from gndpo.rewards import Reward

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from gndpo.parts import PARTS, part_of
+from gndpo.models.parts import PARTS, part_of
 
 
 def part_norms(module: nn.Module) -> dict[str, float]:

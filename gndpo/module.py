@@ -16,11 +16,11 @@ from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
 from gndpo.evaluation import Grade, grade
 from gndpo.loss import Surrogate
-from gndpo.masters import Masters
 from gndpo.metrics import rollout_metrics, score_metrics, signal_metrics
-from gndpo.parts import trained
+from gndpo.models.masters import Masters
+from gndpo.models.parts import trained
+from gndpo.models.processor import Processor
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
 from gndpo.rewards import Reward

@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 from gndpo.build import build
 from gndpo.errors import UserError
 from gndpo.models.load import Pair, load_model, load_processor
-from gndpo.packing import MASKED
-from gndpo.pairs import check_ends, check_pixels, check_tokens
-from gndpo.parts import PARTS, learn, linear_layers, train_only
+from gndpo.models.packing import MASKED
+from gndpo.models.pairs import check_ends, check_pixels, check_tokens
+from gndpo.models.parts import PARTS, learn, linear_layers, train_only
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.teachers import Teachers, make_teachers
-from gndpo.vocabulary import Vocabulary
 
 EMPTY = OmegaConf.create({})
 

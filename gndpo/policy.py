@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 
-from gndpo.packing import answer_masks, following, in_grid, pack_masks, positions
+from gndpo.models.packing import answer_masks, following, in_grid, pack_masks, positions
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.prompts import Rendering
 from gndpo.rows import NEVER
-from gndpo.vocabulary import Vocabulary
 
 
 class Head(nn.Module):

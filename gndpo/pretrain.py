@@ -29,12 +29,12 @@ from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
 from gndpo.models.digits import FORMAT, build_model, build_processor
 from gndpo.models.load import Pair
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.quiet import quiet
 from gndpo.rewards import boxed_reward
 from gndpo.supervised import Recipe, fit, make_lesson, solution_nats
-from gndpo.vocabulary import Vocabulary
 
 MakeRows = Callable[..., Rows]
 """(split, seed, images=...) -> rows."""
@@ -44,6 +44,9 @@ CODE = (
     "data/digits",
     "data/warp",
     "models/digits",
+    "models/packing",
+    "models/processor",
+    "models/vocabulary",
     "muon",
     "policy",
     "pretrain",

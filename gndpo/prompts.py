@@ -14,7 +14,7 @@ from gndpo.data.choices import lettered
 from gndpo.data.rows import Row
 from gndpo.data.templates import fill
 from gndpo.errors import UserError
-from gndpo.processor import MARKER, Processor
+from gndpo.models.processor import MARKER, Processor
 
 CPU = torch.device("cpu")
 PRIVILEGED = "privileged_"

@@ -7,8 +7,8 @@ from typing import Any
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
-from gndpo.graders import Grader, Verdict, Work, mathematics, think_boxed
-from gndpo.grading import workers as shared_workers
+from gndpo.grading.graders import Grader, Verdict, Work, mathematics, think_boxed
+from gndpo.grading.pool import workers as shared_workers
 
 
 @dataclass(frozen=True)

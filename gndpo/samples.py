@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gndpo.processor import Processor
+from gndpo.models.processor import Processor
 from gndpo.prompts import Prompts
 from gndpo.rewards import Reward
 from gndpo.rollout import Answers

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
+from gndpo.models.processor import Processor
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Prompts, Rendering, make_prompts
 from gndpo.rollout import generate
 from gndpo.sources import Source

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from gndpo.data.module import Rows
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
+from gndpo.models.processor import Processor
 from gndpo.muon import Muon
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Rendering, make_prompts
 from gndpo.schedules import Schedule
 

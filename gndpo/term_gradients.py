@@ -10,9 +10,9 @@ from torch import Tensor
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
 from gndpo.loss import rows_loss
+from gndpo.models.processor import Processor
 from gndpo.pieces import Portion, pieces
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
 from gndpo.report.angles import TERMS, Measured

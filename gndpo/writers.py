@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gndpo.cache import digest
 from gndpo.errors import UserError
+from gndpo.models.processor import Processor
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Prompts, columns_of
 from gndpo.rollout import Answers, Guide, Script, generate
 from gndpo.scores import DATA, TEACHER

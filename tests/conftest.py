@@ -15,6 +15,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 from gndpo.build import build_advantage
 from gndpo.loss import Loss, Surrogate, answer_loss
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
 from gndpo.rows import DenseHead, Rows
@@ -22,7 +23,6 @@ from gndpo.scores import Scores
 from gndpo.signal import Signal, Strategy
 from gndpo.surrogates import reinforce, token_weights
 from gndpo.views import VIEWS
-from gndpo.vocabulary import Vocabulary
 
 CONF = Path(__file__).parents[1] / "conf"
 IMAGE, EOS, PAD = 40, 1, 2

@@ -15,11 +15,11 @@ from transformers import (
     Qwen3Config,
 )
 
+from gndpo.memory.sizes import Sizes
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.pieces import Portion
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
-from gndpo.sizes import Sizes
-from gndpo.vocabulary import Vocabulary
 
 WORDS = Vocabulary(size=150, eos=(1,), pad=0, forbidden=(0,))
 FAMILIES = {

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gndpo.answer_file import Record
-from gndpo.benchmarks import Benchmark, summary
+from gndpo.benchmarks.answer_file import Record
+from gndpo.benchmarks.benchmark import Benchmark, summary
 from gndpo.evaluation import parts_of
 from gndpo.metrics import rollout_metrics
 from gndpo.rewards import Reward

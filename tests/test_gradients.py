@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gndpo.gradients import clip, cosine_of_halves, gradient_copy, gradients, part_norms
-from gndpo.parts import part_of
+from gndpo.models.parts import part_of
 from gndpo.update import apply
 
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Head
 from gndpo.rows import DenseHead, Patchwork, Rows, joined
 from gndpo.views import make_views
-from gndpo.vocabulary import Vocabulary
 
 V = 7
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Head, Policy
 from gndpo.prompts import Rendering
 from gndpo.rows import NEVER, Rows
-from gndpo.vocabulary import Vocabulary
 
 G, T = 3, 4
 

@@ -15,11 +15,11 @@ from gndpo.data.digits import KINDS, DigitsRows
 from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
 from gndpo.models.load import Pair, load_model, load_processor
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
 from gndpo.pretrain import Plan, main, pretrained_pair, train
-from gndpo.processor import Processor
 from gndpo.supervised import Recipe, fit, make_lesson, make_optimizers, solution_nats
-from gndpo.vocabulary import Vocabulary
 
 SIZES = {
     "hidden_size": 16,

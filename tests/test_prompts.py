@@ -6,7 +6,7 @@ from PIL import Image
 
 from gndpo.errors import UserError
 from gndpo.models.digits import IMAGE_TOKENS, build_processor
-from gndpo.processor import Processor
+from gndpo.models.processor import Processor
 from gndpo.prompts import (
     Rendering,
     chat_text,

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from gndpo.build import build, config_folder
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
-from gndpo.graders import mathematics, think_boxed
+from gndpo.grading.graders import mathematics, think_boxed
 from gndpo.rewards import Grade, boxed_reward, composite
 
 OPTIONS = sorted(file.stem for file in (Path(config_folder()) / "reward").glob("*.yaml"))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import nn
 
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
 from gndpo.rng import uniform
 from gndpo.rollout import (
@@ -28,7 +29,6 @@ from gndpo.rollout import (
 )
 from gndpo.rows import NEVER
 from gndpo.scores import DATA, STUDENT, TEACHER
-from gndpo.vocabulary import Vocabulary
 
 G, LIMIT = 8, 12
 

@@ -7,10 +7,10 @@ from twins.reading import noise
 from gndpo.data.reader import replacement
 from gndpo.errors import UserError
 from gndpo.models.load import load_processor
-from gndpo.pairs import check_ends
+from gndpo.models.pairs import check_ends
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.prompts import make_prompts
 from gndpo.startup import check_ids
-from gndpo.vocabulary import Vocabulary
 from tests.models import conftest as models
 
 families = models.families

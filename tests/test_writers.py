@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from gndpo import writers
 from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Prompts
 from gndpo.rng import uniform
 from gndpo.rollout import Answers, Guide, Script, generate
 from gndpo.scores import DATA, STUDENT, TEACHER
 from gndpo.sources import Source
 from gndpo.sources import write as write_own
-from gndpo.vocabulary import Vocabulary
 from gndpo.writers import Desk, blend, data, mixed, prefix
 
 SOLUTION = "<think> 1 2 3 4 ; 3 6 10 </think> \\boxed{ 10 }"

@@ -15,11 +15,11 @@ from shapes import build
 from transformers import PreTrainedModel
 
 from gndpo.build import build_advantage, config_folder
-from gndpo.memory import GB, Memory, predict
-from gndpo.parts import PARTS, linear_layers, train_only
+from gndpo.memory.prediction import GB, Memory, predict
+from gndpo.memory.sizes import Sizes
+from gndpo.models.parts import PARTS, linear_layers, train_only
 from gndpo.pieces import Portion
 from gndpo.reads import dry_run
-from gndpo.sizes import Sizes
 
 SHAPES = {
     "OpenGVLab/InternVL3_5-1B-HF": "InternVL3.5-1B",

@@ -13,12 +13,12 @@ from shapes import CHECKPOINTS, build
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from gndpo import footprint
-from gndpo.footprint import cache_bytes
-from gndpo.memory import GB, Memory, predict
-from gndpo.parts import train_only
+from gndpo.memory import footprint
+from gndpo.memory.footprint import cache_bytes
+from gndpo.memory.prediction import GB, Memory, predict
+from gndpo.memory.sizes import Sizes
+from gndpo.models.parts import train_only
 from gndpo.pieces import Portion
-from gndpo.sizes import Sizes
 
 PAIRS = (
     ("GNDPO", "InternVL3.5-1B", "InternVL3.5-8B"),
@@ -37,13 +37,13 @@ TEXT_LORA = LORA | {"target_modules": r".*\.(q|k|v|o|gate|up|down)_proj"}
 
 OPENING = """# What a run needs
 
-Predictions of `gndpo.memory.predict` for the true shapes in `shapes.py`, whose weight counts are
+Predictions of `gndpo.memory.prediction` for the true shapes in `shapes.py`, whose weight counts are
 checked against the published ones. bfloat16, AdamW, float32 masters, SDPA attention, a frozen
 teacher in bfloat16, a strategy that reads sampled tokens alone; `full` trains all but the vision
 tower, `LoRA` matrices of rank 16 beside the language model's linear layers. The leanest portions:
 one answer written at a time, one per forward (`rollout.answers=1
 updates.answers=1 updates.chunk=1024`). GB are 10^9 bytes; leave a tenth free. Nothing here was
-run on an accelerator; `tests/test_footprint.py` compares items with what a CPU allocates.
+run on an accelerator; `tests/memory/test_footprint.py` compares items with what a CPU allocates.
 
     python experiments/memory/table.py > experiments/memory/README.md
 """

@@ -24,8 +24,8 @@ from transformers import (
 )
 
 from gndpo.errors import UserError
+from gndpo.models.processor import Processor, check_arguments
 from gndpo.models.quantize import quantization_config
-from gndpo.processor import Processor, check_arguments
 
 LAYERS = ("full_attention", "sliding_attention")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")

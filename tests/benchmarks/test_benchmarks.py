@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from hydra.errors import CompactHydraException
 
-from gndpo.benchmarks import Benchmark
+from gndpo.benchmarks.benchmark import Benchmark
 from gndpo.build import build, config_folder
 from gndpo.data.rows import Row
 from tests.benchmarks.conftest import Section

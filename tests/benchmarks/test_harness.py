@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from gndpo.benchmarks.harness import import_results
 from gndpo.errors import UserError
-from gndpo.harness import import_results
 from gndpo.runfolder import RunFolder, read_rows
 
 RESULT = {

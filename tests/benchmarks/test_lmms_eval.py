@@ -8,10 +8,10 @@ import pytest
 import yaml
 from datasets import load_dataset
 
-from gndpo.benchmarks import Benchmark
+from gndpo.benchmarks.benchmark import Benchmark
+from gndpo.benchmarks.lmms_eval import export
 from gndpo.build import build
 from gndpo.errors import UserError
-from gndpo.lmms_eval import export
 from tests.benchmarks.conftest import Section
 from tests.benchmarks.data import ANSWERS
 

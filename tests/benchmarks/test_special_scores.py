@@ -2,9 +2,9 @@
 
 import pytest
 
-from gndpo.answer_file import Record
+from gndpo.benchmarks.answer_file import Record
+from gndpo.benchmarks.special_scores import we_math, worst_case
 from gndpo.errors import UserError
-from gndpo.special_scores import we_math, worst_case
 
 
 def record(**fields: str) -> Record:

@@ -10,7 +10,7 @@ from gndpo.data.contexts import Context, InContext
 from gndpo.data.digits import KINDS, DigitsRows
 from gndpo.errors import UserError
 from gndpo.models.digits import build_processor
-from gndpo.processor import Processor
+from gndpo.models.processor import Processor
 from gndpo.prompts import make_prompts
 
 TOLD = Context("{problem} {answer}", "{solution}", share=0.3)

@@ -11,10 +11,10 @@ from twins.reading import blank, noise
 
 from gndpo.data.rows import Row
 from gndpo.models.load import load_model, load_processor
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
-from gndpo.processor import Processor
 from gndpo.prompts import Prompts, make_prompts
-from gndpo.vocabulary import Vocabulary
 
 
 def row_of(problem: str, images: list, name: str = "test/0") -> Row:

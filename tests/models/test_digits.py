@@ -4,7 +4,7 @@ import torch
 from gndpo.data.digits import KINDS, NUMBERS, DigitsRows
 from gndpo.models.digits import IMAGE_TOKENS, NAMED, build_model, build_processor
 from gndpo.models.load import load_model, load_processor
-from gndpo.processor import Processor
+from gndpo.models.processor import Processor
 from gndpo.prompts import make_prompts
 
 TINY_VISION = {

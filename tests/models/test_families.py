@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gndpo.packing import has_grid
+from gndpo.models.packing import has_grid
 
 G, T = 3, 4
 

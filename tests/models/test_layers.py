@@ -7,9 +7,9 @@ from transformers import MistralConfig, MistralForCausalLM, Qwen3NextConfig
 
 from gndpo.errors import UserError
 from gndpo.models.load import check_layers
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
 from gndpo.prompts import left_padded
-from gndpo.vocabulary import Vocabulary
 
 SIZE = {
     "vocab_size": 64,

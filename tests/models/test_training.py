@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from gndpo.parts import PARTS, part_of, train_only, trained
+from gndpo.models.parts import PARTS, part_of, train_only, trained
 from gndpo.policies import add_adapter
 from gndpo.update import apply
 

@@ -108,7 +108,7 @@ def test_answers_are_graded_again_without_a_model(
     texts = [[a["text"] for a in r["answers"]] for r in answers(done)[1:]]
     file = done.folder / "checkpoints" / "step-0000001" / "student.safetensors"
     file.unlink()
-    pattern = "{_target_: gndpo.graders.pattern, _partial_: true, regex: '.*'}"
+    pattern = "{_target_: gndpo.grading.graders.pattern, _partial_: true, regex: '.*'}"
     code, err = asked(
         "~benchmark.reward.parts.accuracy", f"+benchmark.reward.parts.accuracy={pattern}"
     )

@@ -11,21 +11,27 @@ from typing import Any
 
 import pytest
 
-from gndpo import evaluate, pretrain, train
+from gndpo import evaluate, export, pretrain, train
 from gndpo.report import cli
 
 ROOT = Path(__file__).parents[2]
 LINES = re.findall(r"^    (gndpo-train .*?)(?: +#.*)?$", (ROOT / "README.md").read_text(), re.M)
 
 
-@pytest.mark.parametrize("app", [train, evaluate, pretrain], ids=lambda app: app.__name__)
+@pytest.mark.parametrize("app", [train, evaluate, pretrain, export], ids=lambda app: app.__name__)
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
 def test_every_command_explains_itself(command: Any, app: Any, flag: str) -> None:
     code, err = command(app.main, flag)
     assert code == 0, err
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if "glob(methods/*)" not in line])
+REAL = [line for line in LINES if re.search(r"quickstart_gpu|experiment=gndpo/|data=local", line)]
+"""What needs a GPU, the Hub or rows of one's own: run with tiny twins by test_preset_runs.py."""
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if "glob(methods/*)" not in line and line not in REAL]
+)
 def test_the_lines_of_the_readme_run(
     command: Any, small: list[str], tmp_path: Path, line: str
 ) -> None:
@@ -41,8 +47,17 @@ def test_the_lines_of_the_readme_run(
     assert (tmp_path / "report" / "report.md").exists()
 
 
+@pytest.mark.parametrize("line", REAL)
+def test_the_lines_with_real_models_compose(command: Any, line: str) -> None:
+    arguments = [word for word in shlex.split(line)[1:] if word != "-m"]
+    one_each = [re.sub(r"=([^,{]*),.*", r"=\1", word) for word in arguments]
+    code, err = command(train.main, *one_each, "--cfg=job")
+    assert code == 0, err
+
+
 def test_the_readme_has_lines_to_run() -> None:
     assert len(LINES) >= 4
+    assert len(REAL) == 3
 
 
 def test_every_job_of_a_sweep_is_a_wandb_run_of_its_own(

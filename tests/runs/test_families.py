@@ -17,7 +17,7 @@ from twins.reading import PROCESSORS, QUESTION, noise
 
 from gndpo import evaluate, export, train
 from gndpo.evaluate import find_step, run_config
-from gndpo.parts import part_of, trained
+from gndpo.models.parts import part_of, trained
 from gndpo.policies import load_student
 from gndpo.runfolder import RunFolder
 from tests.runs.conftest import Finished

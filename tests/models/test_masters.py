@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from gndpo import checkpoints
-from gndpo.masters import Masters
-from gndpo.parts import trained
+from gndpo.models.masters import Masters
+from gndpo.models.parts import trained
 from tests.models import conftest as models
 
 families = models.families

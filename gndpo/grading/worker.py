@@ -1,4 +1,4 @@
-"""A worker of `gndpo.grading`: reads pickled work from standard input, writes True or False."""
+"""A worker of the pool: reads pickled work from standard input, writes True or False."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ import sys
 
 import math_verify
 
-from gndpo.graders import equivalent
+from gndpo.grading.graders import equivalent
 
 MEMORY = 4 * 2**30
 """Bytes that a worker may reserve: numbers with 9**9**9 digits should not fill the machine."""

@@ -1,7 +1,7 @@
 """Processes that do what may hang: symbolic mathematics and regular expressions.
 
 Not multiprocessing, nor a pool built on it: its spawned and fork-server children run the parent's
-script again, and every one would import torch. These import `gndpo.grading_worker` alone. The
+script again, and every one would import torch. These import `gndpo.grading.worker` alone. The
 kernel ends a worker that exceeds its time, even inside one endless call of C code; a worker whose
 parent died reads the end of its input and leaves.
 """
@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from queue import LifoQueue
 
-from gndpo.graders import Work
+from gndpo.grading.graders import Work
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "gndpo.grading_worker")
+COMMAND = (sys.executable, "-P", "-m", "gndpo.grading.worker")
 
 
 class Worker:

@@ -14,11 +14,11 @@ from datasets import Dataset, Features, Image, List, Value
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image as PIL
 
-from gndpo.benchmarks import Benchmark, rows_without
+from gndpo.benchmarks.benchmark import Benchmark, rows_without
 from gndpo.build import build
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
-from gndpo.processor import content
+from gndpo.models.processor import content
 from gndpo.rewards import Grade
 from gndpo.runfolder import write_text
 
@@ -38,7 +38,7 @@ UTILS = '''"""Functions of the task, as lmms-eval calls them."""
 
 from pathlib import Path
 
-from gndpo import lmms_eval
+from gndpo.benchmarks import lmms_eval
 
 GRADE = lmms_eval.grade_of(Path(__file__).parent / "reward.json")
 

@@ -15,10 +15,10 @@ from meters import (
 from PIL import Image
 from twins import VISION, write
 
-from gndpo import footprint
-from gndpo.activations import language_layer, layers_of
+from gndpo.memory import footprint
+from gndpo.memory.activations import language_layer, layers_of
 from gndpo.models.load import load_model, load_processor
-from gndpo.parts import train_only
+from gndpo.models.parts import train_only
 from gndpo.prompts import make_prompts
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from gndpo.errors import UserError
-from gndpo.processor import Processor
+from gndpo.models.processor import Processor
 
 NAMES = ("image", "video", "vision_start", "vision_end", "start_image", "end_image", "boi", "eoi")
 VISUAL = tuple(f"{name}_token_{kind}" for name in NAMES for kind in ("id", "index"))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gndpo.parts import trained
+from gndpo.models.parts import trained
 
 
 class Masters:

@@ -1,6 +1,6 @@
 """Bytes of what a step keeps in memory, item by item, for each of its phases.
 
-Compared with what is allocated on a CPU (tests/test_footprint.py): weights, masters, gradients,
+Compared with what is allocated on a CPU (tests/memory): weights, masters, gradients,
 optimizer states and caches exactly; the update's peak within 15%, forwards without gradients
 within 20%.
 """
@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from gndpo.activations import language_layer, layers_of, vision_layer
-from gndpo.packing import MASKED
-from gndpo.parts import trained
-from gndpo.sizes import Sizes
+from gndpo.memory.activations import language_layer, layers_of, vision_layer
+from gndpo.memory.sizes import Sizes
+from gndpo.models.packing import MASKED
+from gndpo.models.parts import trained
 
 MASTER = 4
 """Bytes per number of master copies; of gradients and optimizer states too, more where the
@@ -136,7 +136,7 @@ def kept(
 
 
 def update(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
-    """What every trained view saves for the backward pass (`gndpo.activations`), beside it the
+    """What every trained view saves for the backward pass (`activations`), beside it the
     gradients of one layer, and the head's chunk.
 
     With checkpointing a prompt and its answers are one row of S tokens: every layer's input, the
@@ -167,7 +167,7 @@ def update(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
 
 
 def mask_bytes(model: PreTrainedModel, pairs: int) -> int:
-    """One number per pair of token and key, for each kind of layer (`gndpo.packing`)."""
+    """One number per pair of token and key, for each kind of layer (`gndpo.models.packing`)."""
     text = model.config.get_text_config()
     slides = "sliding_attention" in (getattr(text, "layer_types", None) or ())
     takes = text._attn_implementation in MASKED

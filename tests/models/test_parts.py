@@ -8,7 +8,7 @@ from torch import nn
 from twins import FAMILIES, VISION
 
 from gndpo.errors import UserError
-from gndpo.parts import PARTS, linear_layers, part_of, train_only, trained
+from gndpo.models.parts import PARTS, linear_layers, part_of, train_only, trained
 from gndpo.policies import add_adapter
 from tests.models import conftest as models
 

@@ -3,7 +3,7 @@ config; no tensor is needed, a model on the meta device will do.
 
 Legend: n tokens, k keys they look at, H width, I of the feed-forward, Q and K of all query and of
 all key heads, e bytes of a number. Every count below was compared with the tensors that autograd
-really saves (tests/test_activations.py): within 5% for the language layers of all families, 10%
+really saves (tests/memory): within 5% for the language layers of all families, 10%
 with low-rank matrices, 25% for whole models with a trained vision tower. Mixtures of experts are
 not counted.
 """
@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from gndpo.parts import part_of
+from gndpo.models.parts import part_of
 
 READS = {
     "attention": ("q_proj", "k_proj", "v_proj", "qkv"),

@@ -5,7 +5,7 @@ import torch
 from conftest import tiny_policy
 from meters import sizes, text_model
 
-from gndpo.memory import KNOBS, Memory, predict
+from gndpo.memory.prediction import KNOBS, Memory, predict
 from gndpo.pieces import Portion
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gndpo.errors import UserError
-from gndpo.extraction import final_answer, last_boxed
-from gndpo.graders import (
+from gndpo.grading.extraction import final_answer, last_boxed
+from gndpo.grading.graders import (
     Work,
     auto,
     by_kind,

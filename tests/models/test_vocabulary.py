@@ -10,9 +10,9 @@ from twins import FAMILIES
 
 from gndpo.errors import UserError
 from gndpo.models.digits import build_model, build_processor
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
-from gndpo.processor import Processor
-from gndpo.vocabulary import Vocabulary
 from tests.models import conftest as models
 
 families = models.families

@@ -3,7 +3,7 @@ fractions of 1."""
 
 from collections.abc import Callable, Mapping, Sequence
 
-from gndpo.answer_file import Record
+from gndpo.benchmarks.answer_file import Record
 from gndpo.errors import UserError
 from gndpo.metrics import mean
 

@@ -12,11 +12,11 @@ from twins import FAMILIES
 
 from gndpo.errors import UserError
 from gndpo.models.digits import build_processor
-from gndpo.pairs import check_ends, check_pixels, check_tokens
+from gndpo.models.pairs import check_ends, check_pixels, check_tokens
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.policies import share
-from gndpo.processor import Processor
 from gndpo.teachers import Teachers
-from gndpo.vocabulary import Vocabulary
 from tests.models import conftest as models
 
 families = models.families
@@ -42,7 +42,7 @@ def test_checkpoints_of_one_family_agree(families, family, caplog):
     check_tokens(ours, theirs)
     check_pixels(ours, theirs)
     check_ends(pair.policy("student").vocabulary, pair.policy("teacher").vocabulary, ours)
-    assert not [record for record in caplog.records if record.name == "gndpo.pairs"]
+    assert not [record for record in caplog.records if record.name == "gndpo.models.pairs"]
 
 
 def test_ids_that_only_one_has_are_no_difference():
@@ -104,7 +104,7 @@ def test_one_end_in_common_is_needed():
 
 
 def test_an_end_that_only_one_knows_is_logged(caplog):
-    caplog.set_level(logging.INFO, logger="gndpo.pairs")
+    caplog.set_level(logging.INFO, logger="gndpo.models.pairs")
     words = speaks("a", "b", "c", "d", "e")
     check_ends(ends(2, 1), ends(1, 2), words)
     assert not caplog.messages

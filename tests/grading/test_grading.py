@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gndpo.graders import (
+from gndpo.grading.graders import (
     Grader,
     Work,
     auto,
@@ -24,8 +24,8 @@ from gndpo.graders import (
     pattern,
     think_boxed,
 )
-from gndpo.grading import Workers, workers
-from tests.test_graders import CHOICES
+from gndpo.grading.pool import Workers, workers
+from tests.grading.test_graders import CHOICES
 from tests.test_rewards import row
 
 PIECES = ["\\boxed{", "}", "{", "\\frac", "\\text{", "answer is", "</think>", "(B)", "\0", "\ud800"]
@@ -127,8 +127,8 @@ def test_workers_import_no_torch_and_leave_with_their_parent() -> None:
     is closed only when both are gone."""
     script = (
         "import pickle, sys, time\n"
-        "from gndpo.graders import Work, equivalent\n"
-        "from gndpo.grading import Workers\n"
+        "from gndpo.grading.graders import Work, equivalent\n"
+        "from gndpo.grading.pool import Workers\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
         "pool = Workers(1, 0.5)\n"
         "pool.run([Work(equivalent, ('1+x', 'x+1'))])\n"

@@ -15,10 +15,11 @@ from meters import (
 )
 from torch.testing._internal.two_tensor import TwoTensor
 
-from gndpo import footprint
 from gndpo.loss import rows_loss
-from gndpo.masters import Masters
-from gndpo.parts import trained
+from gndpo.memory import footprint
+from gndpo.models.masters import Masters
+from gndpo.models.parts import trained
+from gndpo.models.vocabulary import Vocabulary
 from gndpo.pieces import Portion
 from gndpo.policy import Head
 from gndpo.rollout import generate
@@ -26,7 +27,6 @@ from gndpo.rows import Rows
 from gndpo.scores import Scores
 from gndpo.signal import Match
 from gndpo.views import make_views
-from gndpo.vocabulary import Vocabulary
 
 
 def test_weights_gradients_and_optimizer_are_exact():

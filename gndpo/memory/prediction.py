@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from gndpo.footprint import encoding, kept, rollout, scoring, state, step, update
+from gndpo.memory.footprint import encoding, kept, rollout, scoring, state, step, update
+from gndpo.memory.sizes import Sizes
 from gndpo.prompts import Rendering
-from gndpo.sizes import Sizes
 
 GB = 10**9
 

@@ -1,8 +1,8 @@
 """Graders: (text, row) -> how right a text is, in [0, 1], or the `Work` that will say so.
 
 Nothing here raises on what a model wrote: what cannot be read is wrong. Work can hang, so it runs
-in processes of its own (`gndpo.grading`); this module therefore imports nothing heavy. A grader of
-your own is a function of the same form, named in a YAML.
+in processes of its own (`gndpo.grading.pool`); this module therefore imports nothing heavy. A
+grader of your own is a function of the same form, named in a YAML.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
-from gndpo.extraction import LONGEST, final_answer, letters_of, unwrapped
+from gndpo.grading.extraction import LONGEST, final_answer, letters_of, unwrapped
 
 
 class Work(NamedTuple):

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from gndpo.answer_file import AnswerFile, Record
+from gndpo.benchmarks.answer_file import AnswerFile, Record
+from gndpo.benchmarks.special_scores import Special
 from gndpo.data.module import Rows
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
@@ -22,7 +23,6 @@ from gndpo.rewards import Grade, Reward
 from gndpo.rng import uniform
 from gndpo.rollout import Answers
 from gndpo.sources import Source, write
-from gndpo.special_scores import Special
 
 GREEDY = -1
 """The draw of a greedy answer; samples are 0, 1, ..."""

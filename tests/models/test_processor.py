@@ -7,7 +7,7 @@ from twins.reading import noise
 from gndpo.errors import UserError
 from gndpo.models.digits import build_processor
 from gndpo.models.load import load_processor
-from gndpo.processor import Processor, content
+from gndpo.models.processor import Processor, content
 from gndpo.prompts import chat_text, make_prompts
 from tests.models import conftest as models
 

@@ -5,8 +5,8 @@ import logging
 from typing import Any
 
 from gndpo.errors import UserError
-from gndpo.processor import Processor
-from gndpo.vocabulary import Vocabulary
+from gndpo.models.processor import Processor
+from gndpo.models.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Right answers: what a text says, and whether that is the truth."""
