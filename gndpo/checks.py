@@ -19,9 +19,17 @@ COUNTS = (
     "updates.minibatches",
     "updates.chunk",
     "checkpoint.keep",
+    "eval.batch",
 )
 POSITIVE = ("rollout.temperature", "optimizer.lr")
-"""Keys whose values must be whole numbers, and numbers, larger than 0."""
+OPTIONAL = (
+    "updates.micro",
+    "updates.answers",
+    "updates.clip_norm",
+    "rollout.micro",
+    "rollout.answers",
+)
+"""Keys whose values must be whole numbers, numbers, and numbers or null, larger than 0."""
 
 
 def root_keys() -> set[str]:
@@ -53,22 +61,29 @@ def check_values(cfg: DictConfig) -> None:
             raise UserError(f"unknown key '{key!s}' (allowed: {', '.join(sorted(root_keys()))})")
     check_sections(cfg)
     check_forms(cfg)
+    check_numbers(cfg)
+    check_portions(cfg)
+    check_names(cfg)
+    check_sampling(cfg.rollout)
+
+
+def check_numbers(cfg: DictConfig) -> None:
     for key in (*COUNTS, *POSITIVE):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not value > 0:
             raise UserError(f"{key}={value} must be a number larger than 0")
         if key in COUNTS and not isinstance(value, int):
             raise UserError(f"{key}={value} must be a whole number")
-    for key in (
-        "updates.micro",
-        "updates.answers",
-        "updates.clip_norm",
-        "rollout.micro",
-        "rollout.answers",
-    ):
+    for key in OPTIONAL:
         value = OmegaConf.select(cfg, key)
         if value is not None and not value > 0:
             raise UserError(f"{key}={value} must be larger than 0, or null")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger")
+
+
+def check_portions(cfg: DictConfig) -> None:
+    """What goes through at a time."""
     for section in ("updates", "rollout"):
         micro, answers = cfg[section].micro, cfg[section].answers
         if answers is not None and micro not in (None, 1):
@@ -76,16 +91,17 @@ def check_values(cfg: DictConfig) -> None:
                 f"{section}.micro={micro} with {section}.answers={answers}: parts of a group go "
                 f"one prompt at a time; use {section}.micro=1"
             )
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger")
+    minibatches = cfg.updates.minibatches
+    if minibatches > cfg.prompts:
+        raise UserError(f"updates.minibatches={minibatches} is more than prompts={cfg.prompts}")
+
+
+def check_names(cfg: DictConfig) -> None:
     for key in ("dtype", "teacher_dtype"):
         if not isinstance(getattr(torch, str(cfg.model[key]), None), torch.dtype):
             raise UserError(f"model.{key}={cfg.model[key]} is unknown; use float32 or bfloat16")
     if cfg.model.trains not in ("student", "teacher"):
         raise UserError(f"model.trains={cfg.model.trains} is unknown; choose student or teacher")
-    minibatches = cfg.updates.minibatches
-    if minibatches > cfg.prompts:
-        raise UserError(f"updates.minibatches={minibatches} is more than prompts={cfg.prompts}")
     if cfg.ckpt not in (None, "last"):
         raise UserError(
             f"ckpt={cfg.ckpt} is unknown; use ckpt=last to continue a run, or leave it out"
@@ -94,10 +110,12 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(
             f"rollout.rendering={cfg.rollout.rendering} is unknown; choose {', '.join(PICTURES)}"
         )
-    if cfg.rollout.top_p != 1 or cfg.rollout.top_k is not None:
+
+
+def check_sampling(rollout: DictConfig) -> None:
+    if rollout.top_p != 1 or rollout.top_k is not None:
         raise UserError(
-            f"rollout.top_p={cfg.rollout.top_p}, rollout.top_k={cfg.rollout.top_k}: truncated "
-            "sampling biases every on-policy estimate, its tokens come from another distribution "
-            "than the one that is scored; "
-            "use top_p=1.0 and top_k=null"
+            f"rollout.top_p={rollout.top_p}, rollout.top_k={rollout.top_k}: truncated sampling "
+            "biases every on-policy estimate, its tokens come from another distribution than the "
+            "one that is scored; use top_p=1.0 and top_k=null"
         )

@@ -19,19 +19,33 @@ from gndpo.benchmarks.lmms_eval import export
 from gndpo.build import build, config_folder, resolve
 from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
+from gndpo.forms import check_section
 from gndpo.models.parts import trained
+from gndpo.models.processor import Processor
 from gndpo.policies import load_student, load_teachers
 from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder
 from gndpo.sources import Source
 
 CPU = torch.device("cpu")
+FORMS = {
+    "a whole number, 1 or larger": "batch rows? answers?",
+    "a whole number, 0 or larger": "k seed",
+}
+BENCHMARK_FORMS = {
+    "a whole number, 1 or larger": "max_tokens limit?",
+    "a whole number, 0 or larger": "k",
+}
+"""Form -> keys of the command, and of `benchmark`; `?`: or null."""
 
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="evaluate")
 def app(cfg: DictConfig) -> None:
     quiet()
     resolve(cfg)
+    check_section("", cfg, FORMS)
+    if cfg.benchmark is not None:
+        check_section("benchmark.", cfg.benchmark, BENCHMARK_FORMS)
     if cfg.lmms_eval is not None:
         written = export(cfg.benchmark, Path(cfg.lmms_eval))
         Console().print(f"Written to {written}", highlight=False, soft_wrap=True)
@@ -53,7 +67,7 @@ def app(cfg: DictConfig) -> None:
 def on_split(cfg: DictConfig, folder: RunFolder) -> None:
     """The run's own rows."""
     run = run_config(folder)
-    device = torch.device(cfg.device)
+    device = device_of(cfg.device)
     reader, context, processor, step = load_reader(run, folder, str(cfg.checkpoint), device)
     data: Any = build(run.data, "data")
     if cfg.split not in ("test", "validation"):
@@ -106,9 +120,17 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
 def reader_of(cfg: DictConfig, run: DictConfig, folder: RunFolder) -> Reader:
     """The checkpoint, sampling at the benchmark's temperature."""
     run.rollout.temperature = cfg.benchmark.temperature
-    device = torch.device(cfg.device)
+    device = device_of(cfg.device)
     source, context, processor, _ = load_reader(run, folder, str(cfg.checkpoint), device)
     return Reader(source, context, processor, device, cfg.batch, cfg.answers, cfg.seed)
+
+
+def device_of(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(f"device={name} cannot be used ({reason:.80}); use device=cpu") from error
 
 
 def who(cfg: DictConfig) -> str:
@@ -136,7 +158,7 @@ def run_config(folder: RunFolder) -> DictConfig:
 
 def load_reader(
     cfg: DictConfig, folder: RunFolder, which: str, device: torch.device = CPU
-) -> tuple[Source, str | None, Any, int]:
+) -> tuple[Source, str | None, Processor, int]:
     """Who `checkpoint=` names and the context of its prompts, the processor, the step it stems
     from. A teacher that moves is read as it was at the start."""
     student, processor, pair = load_student(cfg)

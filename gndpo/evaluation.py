@@ -3,7 +3,7 @@ removed)."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,13 +13,10 @@ from gndpo.metrics import mean
 from gndpo.models.processor import Processor
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts, make_prompts
-from gndpo.rewards import Grade as Grade
-from gndpo.rewards import Reward
+from gndpo.rewards import Grade, Reward
 from gndpo.rng import uniform
 from gndpo.rollout import Answers
 from gndpo.sources import Source, write
-
-Graded = tuple[Answers, list[Reward]]
 
 BATCH = 128
 """Prompts per forward of the embedded models; larger ones take fewer."""
@@ -49,33 +46,35 @@ def evaluate(
     source = reader if isinstance(reader, Source) else Source.of(reader)
     totals: dict[str, list[float]] = defaultdict(list)
     for start in range(0, len(rows), batch):
-        prompts = make_prompts(
-            rows[start : start + batch], processor, device=device, context=context
-        )
-
-        def answer(
-            picture: str, group: int, draws: Tensor | None, prompts: Prompts = prompts
-        ) -> Graded:
-            answers = write(
-                source.seeing(picture),
-                prompts,
-                group=group,
-                max_tokens=max_tokens,
-                uniform_BT=draws,
-            )
-            return answers, grade(answers, prompts, processor, reward)
-
-        parts = [greedy_measures(prompts.rows, *answer("image", 1, None))]
+        chosen = rows[start : start + batch]
+        prompts = make_prompts(chosen, processor, device=device, context=context)
+        answer = partial(answered, prompts, processor, reward, max_tokens)
+        seeing, blind = source.seeing("image"), source.seeing("text")
+        parts = [greedy_measures(prompts.rows, *answer(seeing, 1, None))]
         if any(row["images"] for row in prompts.rows):
-            parts.append(blind_measures(prompts.rows, answer("text", 1, None)[1]))
+            parts.append(blind_measures(prompts.rows, answer(blind, 1, None)[1]))
         if k > 0:
             numbers = range(start * k, (start + len(prompts)) * k)
             draws = torch.from_numpy(uniform(seed, "evaluation", 0, numbers, max_tokens))
-            parts.append(sample_measures(answer("image", k, draws.to(device))[1], k))
+            parts.append(sample_measures(answer(seeing, k, draws.to(device))[1], k))
         for part in parts:
             for name, values in part.items():
                 totals[name] += values
     return {f"eval/{name}": mean(values) for name, values in totals.items()}
+
+
+def answered(
+    prompts: Prompts,
+    processor: Processor,
+    reward: Grade,
+    max_tokens: int,
+    source: Source,
+    group: int,
+    uniform_BT: Tensor | None,
+) -> tuple[Answers, list[Reward]]:
+    """`group` answers per prompt and what each earns; no draws: greedy."""
+    answers = write(source, prompts, group=group, max_tokens=max_tokens, uniform_BT=uniform_BT)
+    return answers, grade(answers, prompts, processor, reward)
 
 
 def greedy_measures(
@@ -117,7 +116,7 @@ def grade(answers: Answers, prompts: Prompts, processor: Processor, reward: Grad
     return reward(decode(answers, processor), rows)
 
 
-def decode(answers: Answers, processor: Any) -> list[str]:
+def decode(answers: Answers, processor: Processor) -> list[str]:
     ids = [
         row[:length]
         for row, length in zip(answers.ids_BT.tolist(), answers.length_B.tolist(), strict=True)

@@ -80,9 +80,14 @@ def check_forms(cfg: DictConfig) -> None:
         found = OmegaConf.select(cfg, place)
         if target and not (isinstance(found, DictConfig) and found.get("_target_") == target):
             continue
-        for form, keys in forms.items():
-            for key in keys.split():
-                check_form(f"{place}.{key.rstrip('?')}", found, form, key)
+        check_section(f"{place}.", found, forms)
+
+
+def check_section(prefix: str, section: Any, forms: Mapping[str, str]) -> None:
+    """forms: form -> keys of the section. prefix: what stands before a key in the sentence."""
+    for form, keys in forms.items():
+        for key in keys.split():
+            check_form(f"{prefix}{key.rstrip('?')}", section, form, key)
 
 
 def check_form(where: str, section: Any, form: str, key: str) -> None:

@@ -14,7 +14,7 @@ from gndpo import checkpoints
 from gndpo.clock import Clock
 from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
-from gndpo.evaluation import Grade, grade
+from gndpo.evaluation import grade
 from gndpo.loss import Surrogate
 from gndpo.metrics import rollout_metrics, score_metrics, signal_metrics
 from gndpo.models.masters import Masters
@@ -23,7 +23,7 @@ from gndpo.models.processor import Processor
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
-from gndpo.rewards import Reward
+from gndpo.rewards import Grade, Reward
 from gndpo.rng import uniform
 from gndpo.rollout import Answers
 from gndpo.samples import samples
@@ -126,15 +126,8 @@ class Distillation(LightningModule):
         gradients = self.update(batch)
         self.updates += int(gradients.pop("train/updates"))
         clock.lap("update")
-        shown = samples(
-            self.processor,
-            prompts,
-            answers,
-            scores,
-            signal,
-            rewards,
-            self.settings.samples_per_step,
-        )
+        count = self.settings.samples_per_step
+        shown = samples(self.processor, prompts, answers, scores, signal, rewards, count)
         self.step += 1
         self.teachers.update(self.student, self.step)
         metrics = {
@@ -189,13 +182,7 @@ class Distillation(LightningModule):
 
     def score(self, prompts: Prompts, answers: Answers, rewards: Sequence[Reward]) -> Scores:
         s = self.settings
-        views = score(
-            self.sources,
-            prompts,
-            answers,
-            self.reads,
-            s.update.portion,
-        )
+        views = score(self.sources, prompts, answers, self.reads, s.update.portion)
         B, T = answers.ids_BT.shape
         return Scores(
             ids_BT=answers.ids_BT,

@@ -42,6 +42,7 @@ MakeRows = Callable[..., Rows]
 CODE = (
     "data/contexts",
     "data/digits",
+    "data/templates",
     "data/warp",
     "models/digits",
     "models/packing",

@@ -10,11 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from gndpo.data.choices import lettered
-from gndpo.data.rows import Row
-from gndpo.data.templates import fill
+from gndpo.data.rows import MARKER, Row
+from gndpo.data.templates import filled
 from gndpo.errors import UserError
-from gndpo.models.processor import MARKER, Processor
+from gndpo.models.processor import Processor
 
 CPU = torch.device("cpu")
 PRIVILEGED = "privileged_"
@@ -179,23 +178,6 @@ def chat_text(row: Row, processor: Processor, *, image: bool, template: str | No
         return processor.chat(text, len(row["images"]) if image else 0)
     except UserError as error:
         raise UserError(f"row {row['name']}: {error}") from error
-
-
-def filled(template: str, row: Row) -> str:
-    """The template with a row's columns in place of their names."""
-    return fill(template, columns_of(row))
-
-
-def columns_of(row: Row) -> dict[str, str]:
-    """Everything that a template, or the choice of a teacher, may name."""
-    plain = {
-        "problem": row["problem"],
-        "answer": row["answer"],
-        "solution": row["solution"],
-        "kind": row["kind"],
-        "choices": lettered(row["choices"]),
-    }
-    return plain | row["fields"]
 
 
 def drawn(image: Image.Image, picture: str, degrade: float) -> Image.Image:

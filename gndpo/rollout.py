@@ -128,30 +128,27 @@ def decode(
     eos = torch.tensor(policy.vocabulary.eos, device=hidden[0].device)
     alive_B = torch.ones(len(hidden[0]), dtype=torch.bool, device=hidden[0].device)
     length_B = torch.zeros_like(alive_B, dtype=torch.long)
-    ids: list[Tensor] = []
-    logps: list[Tensor] = []
-    authors: list[Tensor] = []
+    blank = (policy.vocabulary.pad, 0.0, STUDENT)
+    written: list[list[Tensor]] = []
     for t in range(max_tokens):
         logp_BV = policy.head.log_probs(hidden[0])
         if guide:
             logp_BV = blend(logp_BV, guide.policy.head.log_probs(hidden[1]), guide.budget)
         id_B = logp_BV.argmax(-1) if uniform_BT is None else inverse_cdf(logp_BV, uniform_BT[:, t])
         logp_B = logp_BV.gather(-1, id_B[:, None])[:, 0]
-        author_B = torch.full_like(id_B, STUDENT)
+        token = (id_B, logp_B, torch.full_like(id_B, STUDENT))
         if script:
-            id_B, logp_B, author_B = scripted(script, t, id_B, logp_B, author_B)
-        ids.append(id_B.where(alive_B, torch.full_like(id_B, policy.vocabulary.pad)))
-        logps.append(logp_B.where(alive_B, torch.zeros_like(logp_B)))
-        authors.append(author_B.where(alive_B, torch.full_like(id_B, STUDENT)))
+            token = scripted(script, t, *token)
+        written.append([x.masked_fill(~alive_B, y) for x, y in zip(token, blank, strict=True)])
         length_B += alive_B
-        alive_B = alive_B & ~torch.isin(id_B, eos)
+        alive_B = alive_B & ~torch.isin(token[0], eos)
         if not alive_B.any() or t + 1 == max_tokens:
             break
         hidden = [
-            reader.advance(prefix, ids[-1][:, None], written=t)[:, 0]
+            reader.advance(prefix, written[-1][0][:, None], written=t)[:, 0]
             for (reader, _), prefix in zip(readers, prefixes, strict=True)
         ]
-    ids_BT, logp_BT, author_BT = (torch.stack(x, 1) for x in (ids, logps, authors))
+    ids_BT, logp_BT, author_BT = (torch.stack(x, 1) for x in zip(*written, strict=True))
     return Answers(ids_BT, length_B, logp_BT, alive_B, author_BT)
 
 

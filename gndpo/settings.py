@@ -8,7 +8,7 @@ from gndpo.update import UpdateSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a step needs to know besides its parts; the values live in conf/."""
+    """The values live in conf/."""
 
     seed: int
     steps: int

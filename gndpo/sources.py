@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from gndpo.data.rows import Row
+from gndpo.data.templates import columns_of
 from gndpo.errors import UserError
 from gndpo.pieces import Piece
 from gndpo.policy import Policy
-from gndpo.prompts import PRIVILEGED, Prompts, columns_of
+from gndpo.prompts import PRIVILEGED, Prompts
 from gndpo.rollout import Answers, gathered, generate
 from gndpo.rows import Distributions, Patchwork, Rows
 
@@ -62,8 +63,8 @@ class Source:
             )
         if columns[self.column] not in self.policies:
             raise UserError(
-                f"teacher.weights has nobody for {self.column}={columns[self.column]} (row "
-                f"{row['problem'][:60]!r}), only for {', '.join(self.policies)}"
+                f"row {row['name']}: teacher.weights has nobody for "
+                f"{self.column}={columns[self.column]}, only for {', '.join(self.policies)}"
             )
         return columns[self.column]
 

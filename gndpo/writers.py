@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gndpo.cache import digest
+from gndpo.data.templates import columns_of
 from gndpo.errors import UserError
 from gndpo.models.processor import Processor
 from gndpo.policy import Policy
-from gndpo.prompts import Prompts, columns_of
+from gndpo.prompts import Prompts
 from gndpo.rollout import Answers, Guide, Script, generate
 from gndpo.scores import DATA, TEACHER
 from gndpo.sources import Source

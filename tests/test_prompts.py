@@ -4,15 +4,14 @@ import pytest
 import torch
 from PIL import Image
 
+from gndpo.data.templates import columns_of, filled
 from gndpo.errors import UserError
 from gndpo.models.digits import IMAGE_TOKENS, build_processor
 from gndpo.models.processor import Processor
 from gndpo.prompts import (
     Rendering,
     chat_text,
-    columns_of,
     drawn,
-    filled,
     left_padded,
     make_prompts,
     stacked,

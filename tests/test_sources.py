@@ -222,7 +222,7 @@ def test_the_teacher_reads_the_same_answers_in_its_own_context(
 
 def test_a_row_without_a_teacher_is_named(both, renderings):
     stranger = Prompts([row("sum"), row("area"), row("top")], [""] * 3, renderings)
-    sentence = r"nobody for kind=area \(row 'the area \?'\), only for sum, top, rest"
+    sentence = "row test/0: teacher.weights has nobody for kind=area, only for sum, top, rest"
     with pytest.raises(UserError, match=sentence):
         write(both, stranger, group=1, max_tokens=2, uniform_BT=None)
 

@@ -18,6 +18,7 @@ from gndpo.data.rows import Row
 from gndpo.errors import UserError
 from gndpo.evaluation import decode
 from gndpo.metrics import mean
+from gndpo.models.processor import Processor
 from gndpo.prompts import make_prompts
 from gndpo.rewards import Grade, Reward
 from gndpo.rng import uniform
@@ -62,7 +63,7 @@ class Reader:
 
     source: Source
     context: str | None
-    processor: Any
+    processor: Processor
     device: torch.device
     batch: int
     answers: int | None
@@ -143,7 +144,7 @@ def record(number: int, row: Row, prompt: str) -> Record:
     }
 
 
-def answers_of(answers: Answers, processor: Any) -> list[dict[str, Any]]:
+def answers_of(answers: Answers, processor: Processor) -> list[dict[str, Any]]:
     columns = zip(
         decode(answers, processor),
         answers.length_B.tolist(),

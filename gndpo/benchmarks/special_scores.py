@@ -56,6 +56,6 @@ def column(record: Record, name: str) -> str:
     if name not in record["fields"]:
         raise UserError(
             f"row {record['row']}: benchmark.special names the field '{name}', the row has "
-            f"{', '.join(record['fields']) or 'none'}; add it to benchmark.rows.fields.fields"
+            f"{', '.join(record['fields']) or 'none'}; add it to benchmark.rows.fields.further"
         )
     return record["fields"][name]

@@ -6,8 +6,8 @@ from itertools import accumulate
 
 from gndpo.data.module import Rows
 from gndpo.data.rows import Row
+from gndpo.data.templates import filled
 from gndpo.errors import UserError
-from gndpo.prompts import filled
 from gndpo.rng import generator
 
 

@@ -116,7 +116,7 @@ class DigitsRows:
             self.stop = min(self.stop, self.start + images)
         if not kinds or set(kinds) - set(KINDS):
             raise UserError(
-                f"data.kinds: got {list(kinds)}, allowed are {', '.join(KINDS)}, at least one"
+                f"data.rows.kinds: got {list(kinds)}, allowed are {', '.join(KINDS)}, at least one"
             )
         self.kinds = tuple(kinds)
 
@@ -135,13 +135,13 @@ class DigitsRows:
 def checked_block(split: str, blocks: Mapping[str, Sequence[int]]) -> tuple[int, int]:
     """The split's block, once all blocks are known to be inside the data and to share no image."""
     if split not in blocks:
-        raise UserError(f"unknown split {split!r}, data.blocks has {', '.join(blocks)}")
+        raise UserError(f"unknown split {split!r}, data.rows.blocks has {', '.join(blocks)}")
     images = len(handwriting().labels_N)
     end = 0
     for name, (start, stop) in sorted(blocks.items(), key=lambda block: block[1][0]):
         if not end <= start < stop <= images:
             raise UserError(
-                f"data.blocks.{name}=[{start},{stop}]: "
+                f"data.rows.blocks.{name}=[{start},{stop}]: "
                 f"blocks must not be empty or overlap, within 0..{images}"
             )
         end = stop

@@ -10,9 +10,9 @@ import datasets
 from PIL import Image, ImageOps
 
 from gndpo.data.records import RowError
+from gndpo.data.rows import MARKER
 from gndpo.errors import UserError
 
-MARKER = "<image>"
 NUMBERED = re.compile(r"<image ?(\d+)>")
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for bytes that are no image, or half of one."""

@@ -4,11 +4,14 @@ from typing import TypedDict
 
 from PIL import Image
 
+MARKER = "<image>"
+"""Where an image stands in a problem; without markers images come first."""
+
 
 class Row(TypedDict):
     """name: where the row stands, such as geometry3k/train/17; sentences about the row say it.
-    images: RGB. problem: the question; one marker `<image>` per image says where the image stands,
-    without markers images come first. answer: what the reward compares.
+    images: RGB. problem: the question; one MARKER per image, or none. answer: what the reward
+    compares.
 
     choices: options of a multiple-choice question in order, of which the answer is the letter;
     empty for other questions. solution: worked, as `<think> ... </think> \\boxed{ answer }`;

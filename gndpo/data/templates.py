@@ -3,6 +3,8 @@
 import string
 from collections.abc import Mapping
 
+from gndpo.data.choices import lettered
+from gndpo.data.rows import Row
 from gndpo.errors import UserError
 
 
@@ -21,3 +23,20 @@ def fill(template: str, columns: Mapping[str, str]) -> str:
             f"the template {template!r} cannot be read ({error}); write braces that are not a "
             "column's twice"
         ) from error
+
+
+def filled(template: str, row: Row) -> str:
+    """The template with a row's columns in place of their names."""
+    return fill(template, columns_of(row))
+
+
+def columns_of(row: Row) -> dict[str, str]:
+    """Everything that a template, or the choice of a teacher, may name."""
+    plain = {
+        "problem": row["problem"],
+        "answer": row["answer"],
+        "solution": row["solution"],
+        "kind": row["kind"],
+        "choices": lettered(row["choices"]),
+    }
+    return plain | row["fields"]

@@ -11,10 +11,8 @@ from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
+from gndpo.data.rows import MARKER
 from gndpo.errors import UserError
-
-MARKER = "<image>"
-"""Where an image stands in a problem; without markers the images come first."""
 
 ANSWER = "42"
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")

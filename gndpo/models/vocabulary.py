@@ -7,10 +7,9 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from gndpo.errors import UserError
-from gndpo.models.processor import Processor
+from gndpo.models.processor import FRAMES, Processor
 
-NAMES = ("image", "video", "vision_start", "vision_end", "start_image", "end_image", "boi", "eoi")
-VISUAL = tuple(f"{name}_token_{kind}" for name in NAMES for kind in ("id", "index"))
+VISUAL = tuple(f"{token}_{kind}" for token in FRAMES for kind in ("id", "index"))
 """What the families call the ids of pixels and of their frames."""
 
 

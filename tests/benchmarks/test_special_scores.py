@@ -58,5 +58,9 @@ def test_we_math_is_a_mean_over_whole_problems() -> None:
 
 
 def test_a_missing_field_is_named() -> None:
-    with pytest.raises(UserError, match=r"row test/0: benchmark\.special names the field 'id'"):
+    sentence = (
+        r"row test/0: benchmark\.special names the field 'id', the row has key; add it to "
+        r"benchmark\.rows\.fields\.further$"
+    )
+    with pytest.raises(UserError, match=sentence):
         worst_case([record(key="x")], [1], group="id")

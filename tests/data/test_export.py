@@ -2,7 +2,7 @@ from datasets import Dataset
 
 from gndpo.data.digits import KINDS, DigitsRows
 from gndpo.data.export import export
-from gndpo.prompts import columns_of
+from gndpo.data.templates import columns_of
 
 
 def test_parquet_gives_the_rows_back(tmp_path):

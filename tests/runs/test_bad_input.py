@@ -45,6 +45,7 @@ SENTENCES = {
     "+model.sytem=x": "model: unknown key 'sytem' (allowed: pair, trains",
     "updates.answers=0": "updates.answers=0 must be larger than 0, or null",
     "rollout.micro=0": "rollout.micro=0 must be larger than 0, or null",
+    "eval.batch=0": "eval.batch=0 must be a number larger than 0",
 }
 
 

@@ -184,6 +184,33 @@ def test_rows_without_an_end_need_a_limit(asked: Any) -> None:
     assert "these rows have no end; give a number, such as benchmark.limit=9" in err
 
 
+def test_a_device_that_is_not_there_is_refused(asked: Any) -> None:
+    code, err = asked("device=gpu")
+    assert code != 0
+    assert "device=gpu cannot be used (Expected one of cpu, cuda" in err
+    assert "use device=cpu" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("batch=0", "batch=0 must be a whole number, 1 or larger"),
+        ("answers=0", "answers=0 must be a whole number, 1 or larger, or null"),
+        ("seed=-1", "seed=-1 must be a whole number, 0 or larger"),
+        ("benchmark.limit=0", "benchmark.limit=0 must be a whole number, 1 or larger, or null"),
+        ("benchmark.k=many", "benchmark.k=many must be a whole number, 0 or larger"),
+    ],
+)
+def test_numbers_are_checked_before_anything_is_asked(
+    command: Any, override: str, sentence: str
+) -> None:
+    code, err = command(evaluate.main, "run=runs/x", "benchmark=geometry3k", override)
+    assert code != 0
+    assert sentence in err
+    assert "Traceback" not in err
+
+
 def test_the_batch_of_a_split_changes_no_number(command: Any, done: Finished) -> None:
     for batch in (2, 128):
         code, err = command(evaluate.main, f"run={done.folder}", "rows=5", "k=2", f"batch={batch}")
