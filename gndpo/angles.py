@@ -2,6 +2,7 @@
 visual dependency, and the factor eta that steering needs (arXiv 2606.00564, eqs. 12 and 15)."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.progress import track
 
+from gndpo.arguments import quoted
 from gndpo.build import build, build_settings, config_folder
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
@@ -83,6 +85,7 @@ def load(cfg: DictConfig, folder: RunFolder) -> tuple[Models, list[Row], int]:
 
 def main() -> None:
     """The console script."""
+    sys.argv[1:] = quoted(sys.argv[1:])
     app()
 
 

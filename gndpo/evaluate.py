@@ -1,6 +1,7 @@
 """`gndpo-eval run=<run folder>`: measure a checkpoint of a run on rows that training never saw, or
 on a benchmark; import what another harness measured."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gndpo import checkpoints
+from gndpo.arguments import quoted
 from gndpo.benchmarks.answer_file import AnswerFile
 from gndpo.benchmarks.benchmark import Benchmark, Reader, ask, graded, summary
 from gndpo.benchmarks.harness import import_results
@@ -93,6 +95,11 @@ def on_split(cfg: DictConfig, folder: RunFolder) -> None:
 def on_benchmark(cfg: DictConfig, folder: RunFolder) -> None:
     """A benchmark; its answers stay in the run folder."""
     run = run_config(folder)
+    if isinstance(cfg.benchmark.reward, str):
+        raise UserError(
+            f"benchmark.reward={cfg.benchmark.reward}: another grader is a choice of a group, type "
+            f"reward@benchmark.reward={cfg.benchmark.reward}"
+        )
     benchmark: Benchmark = build(cfg.benchmark, "benchmark")
     which = str(cfg.checkpoint)
     step = 0 if which in ("base", "teacher") else chosen_step(folder, which)
@@ -104,7 +111,8 @@ def on_benchmark(cfg: DictConfig, folder: RunFolder) -> None:
     file.rewrite()
     numbers = {f"eval/{name}": x for name, x in summary(benchmark, records, rewards).items()}
     label = {"benchmark": benchmark.name, "step": step, "model": who(cfg), "n": len(records)}
-    row = label | {"k": benchmark.k, **numbers, "settings": settings}
+    reward = OmegaConf.to_container(cfg.benchmark.reward)
+    row = label | {"k": benchmark.k, **numbers, "settings": {**settings, "reward": reward}}
     folder.append("evaluations.jsonl", row)
     title = f"{folder.path.name}, step {step}, {who(cfg)}, {len(records)} rows"
     show(f"{title} of {benchmark.name}", numbers)
@@ -185,8 +193,13 @@ def chosen_step(folder: RunFolder, which: str) -> int:
         max(found, default=None) if which == "last" else int(which) if which.isdigit() else None
     )
     if wanted is None or wanted not in found:
+        if not found:
+            raise UserError(
+                f"checkpoint={which}: {folder.path} has none, it was stopped before its first; use "
+                "checkpoint=base, the student as it started"
+            )
         raise UserError(
-            f"checkpoint={which}: {folder.path} has {', '.join(map(str, found)) or 'none'}; "
+            f"checkpoint={which}: {folder.path} has {', '.join(map(str, found))}; "
             "use one of these steps, last, base or teacher"
         )
     return wanted
@@ -207,6 +220,7 @@ def show(title: str, numbers: dict[str, float]) -> None:
 
 def main() -> None:
     """The console script."""
+    sys.argv[1:] = quoted(sys.argv[1:])
     app()
 
 

@@ -82,7 +82,8 @@ def greedy_measures(
 ) -> dict[str, list[float]]:
     kinds: dict[str, list[float]] = defaultdict(list)
     for row, r in zip(rows, rewards, strict=True):
-        kinds[f"acc_1/{row['kind']}"].append(r.correct)
+        if row["kind"]:
+            kinds[f"acc_1/{row['kind']}"].append(r.correct)
     return {
         "acc_1": [r.correct for r in rewards],
         **parts_of(rewards),

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
+from gndpo.arguments import quoted
 from gndpo.build import config_folder
 from gndpo.errors import UserError
 from gndpo.evaluate import find_step, run_config
@@ -241,6 +243,7 @@ def metadata(cfg: DictConfig, run: DictConfig) -> str:
 
 def main() -> None:
     """The console script."""
+    sys.argv[1:] = quoted(sys.argv[1:])
     app()
 
 

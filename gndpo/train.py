@@ -14,6 +14,7 @@ from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from gndpo import checkpoints, sweeps
+from gndpo.arguments import quoted
 from gndpo.build import build, build_advantage, build_settings, config_folder, resolve
 from gndpo.callbacks import Checkpoints, Evaluation, RunLog, StartUp
 from gndpo.checks import check_values
@@ -223,7 +224,7 @@ def close_loggers() -> None:
 
 def main() -> None:
     """The console script."""
-    sys.argv[1:] = sweeps.expand_folders(sys.argv[1:])
+    sys.argv[1:] = quoted(sweeps.expand_folders(sys.argv[1:]))
     try:
         app()
     finally:

@@ -30,7 +30,7 @@ class AnswerFile:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path, self.settings = path, json.loads(json.dumps(settings))
         lines = list(read_rows(path))
-        if lines:
+        if len(lines) > 1:  # a header alone is a start that failed
             check_settings(path, lines[0].get("settings", {}), self.settings)
         self.records: dict[int, Record] = {line["index"]: to_record(line) for line in lines[1:]}
         self.rewrite()

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from datasets import Dataset, Features, Image, List, Value
+from datasets.exceptions import DatasetGenerationError
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image as PIL
 
@@ -75,13 +76,16 @@ def export(section: DictConfig | None, folder: Path) -> Path:
     benchmark: Benchmark = build(section, "benchmark")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch:
-        table = Dataset.from_generator(
-            documents,
-            features=FEATURES,
-            gen_kwargs={"benchmark": benchmark},
-            cache_dir=scratch,
-            fingerprint=benchmark.name,
-        )
+        try:
+            table = Dataset.from_generator(
+                documents,
+                features=FEATURES,
+                gen_kwargs={"benchmark": benchmark},
+                cache_dir=scratch,
+                fingerprint=benchmark.name,
+            )
+        except DatasetGenerationError as error:
+            raise error.__cause__ or error from error
         table.to_parquet(folder / "rows.parquet")
     write_text(folder / "utils.py", UTILS)
     write_text(folder / "reward.json", json.dumps(OmegaConf.to_container(section.reward)))

@@ -1,5 +1,6 @@
 """Batches of rows: one batch is one rollout step, and step s always holds the same rows."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Protocol
@@ -9,6 +10,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
@@ -80,4 +83,6 @@ class PromptData(LightningDataModule):
         with suppress(IndexError):
             while n is None or len(found) < n:
                 found.append(rows[len(found)])
+        if n is not None and len(found) < n:
+            log.info("%d rows of %s were asked for, there are %d", n, split, len(found))
         return found

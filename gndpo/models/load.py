@@ -31,6 +31,18 @@ LAYERS = ("full_attention", "sliding_attention")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
+FAILURES = (
+    OSError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+)
+"""What reading an incomplete or foreign checkpoint raises."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """Checkpoints: folders, or names on the Hub, `name@revision` for a fixed state of one."""
@@ -173,7 +185,7 @@ def load(path: str | Path, read: Callable[..., Any], **options: Any) -> Any:
         raise UserError(f"cannot load the checkpoint {path}: there is no such folder")
     try:
         return read(name, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except FAILURES as error:
         reason = re.split(r"[.\n](?:\s|$)", str(error).strip())[0]
         if "trust_remote_code" in str(error):
             reason = (

@@ -29,6 +29,13 @@ def tokens_by_id(processor: Processor) -> dict[int, str]:
 
 def check_pixels(student: Processor, teacher: Processor) -> None:
     """One image processing for both: they are given the same pixels."""
+    classes = [type(processor.image_processor) for processor in (student, teacher)]
+    if classes[0] is not classes[1]:
+        ours, theirs = ("none" if x is type(None) else x.__name__ for x in classes)
+        raise UserError(
+            "student and teacher preprocess images differently: their image processors are "
+            f"{ours} and {theirs}; take both models from one family"
+        )
     pixels, others = image_settings(student), image_settings(teacher)
     for key in sorted(pixels.keys() | others.keys()):
         if pixels.get(key) != others.get(key):

@@ -33,7 +33,8 @@ def learn(model: nn.Module, parts: Sequence[str]) -> None:
         raise UserError(f"model.parts={list(parts)}: choose at least one of {', '.join(PARTS)}")
     if not there & {*parts}:
         raise UserError(
-            f"model.parts={list(parts)}: the student has only {', '.join(sorted(there))}"
+            f"model.parts={list(parts)}: the student has only {', '.join(sorted(there))}; "
+            "use model.parts=null"
         )
     for name, parameter in model.named_parameters():
         if part_of(name) in parts:

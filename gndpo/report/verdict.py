@@ -21,6 +21,10 @@ def _learned_most(arms: Sequence[Summary]) -> str:
     if not ranked:
         return "No strategy has a final test accuracy yet."
     best = ranked[0]
+    key = _learning(arms)
+    same = [arm.name for arm in ranked if arm.values[key].mean == best.values[key].mean]
+    if len(same) > 1:
+        return f"{listed(same)} learned the same ({_accuracy(best)})."
     text = f"{best.name} learned most ({_accuracy(best)}{_gain(best)}{_gap(best)})"
     return f"{text}{_against(best, ranked[1], _learning(arms))}." if len(ranked) > 1 else f"{text}."
 

@@ -73,7 +73,8 @@ def test_only_the_chosen_parts_learn(named, parts):
     if not {*parts} & {*there}:
         with pytest.raises(UserError) as error:
             train_only(model, parts)
-        assert str(error.value) == f"model.parts={parts}: the student has only language"
+        sentence = "the student has only language; use model.parts=null"
+        assert str(error.value) == f"model.parts={parts}: {sentence}"
         return
     for chosen in (parts, there[-1:], parts):  # whatever learnt before
         train_only(model, chosen)
