@@ -17,7 +17,7 @@ from gndpo.evaluation import evaluate
 from gndpo.memory.prediction import Memory, patches_of, predict
 from gndpo.memory.sizes import Sizes
 from gndpo.module import Distillation
-from gndpo.prompts import make_prompts
+from gndpo.prompts import Prompts, make_prompts
 from gndpo.runfolder import RunFolder
 from gndpo.sources import Source
 from gndpo.startup import check_start
@@ -35,29 +35,24 @@ class StartUp(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, Distillation)
-        check_start(
-            self.rows,
-            module.student,
-            module.teachers.source,
-            module.processor,
-            context=module.teachers.context,
-            device=module.device,
+        prompts = make_prompts(
+            self.rows, module.processor, device=module.device, context=module.teachers.context
         )
-        memory = self.predict(trainer, module)
+        check_start(prompts, module.student, module.teachers.source, module.processor)
+        memory = self.predict(trainer, module, prompts)
         self.folder.write_status(predicted_peak_bytes=memory.peak)
         if PARALLEL not in os.environ:
             log.info("%s", memory)
 
-    def predict(self, trainer: Trainer, module: Distillation) -> Memory:
-        """With prompts as long as they may be."""
+    def predict(self, trainer: Trainer, module: Distillation, first: Prompts) -> Memory:
+        """With prompts as long as they may be, and images as the first ones have them."""
         student = module.student.model
-        images = make_prompts(self.rows, module.processor).renderings["image"]
         sizes = Sizes.of(
             module.settings,
             module.reads,
             trainer.optimizers[0],
             prompts=self.prompts,
-            patches=patches_of(student, images),
+            patches=patches_of(student, first.renderings["image"]),
             checkpointing=student.is_activation_checkpointing,
         )
         models = [policy.model for policy in module.teachers.of.values()]

@@ -242,7 +242,6 @@ def metadata(cfg: DictConfig, run: DictConfig) -> str:
 
 
 def main() -> None:
-    """The console script."""
     sys.argv[1:] = quoted(sys.argv[1:])
     app()
 

@@ -2,16 +2,14 @@
 now."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from gndpo.data.rows import Row
 from gndpo.errors import UserError
 from gndpo.models.processor import Processor
 from gndpo.policy import Policy
-from gndpo.prompts import Prompts, Rendering, make_prompts
+from gndpo.prompts import Prompts, Rendering
 from gndpo.rollout import generate
 from gndpo.sources import Source
 
@@ -23,18 +21,9 @@ uniform is 1, a language model is below 0.2."""
 
 
 @torch.no_grad()
-def check_start(
-    rows: Sequence[Row],
-    student: Policy,
-    teacher: Source,
-    processor: Processor,
-    *,
-    context: str | None,
-    device: torch.device,
-) -> None:
+def check_start(prompts: Prompts, student: Policy, teacher: Source, processor: Processor) -> None:
     """Placeholders match features, heads are what the models compute, teachers know something and
     look at the images."""
-    prompts = make_prompts(rows, processor, device=device, context=context)
     check_ids(prompts, student.vocabulary.size, processor)
     named = {"student": (student, "image")}
     for value, policy in teacher.policies.items():

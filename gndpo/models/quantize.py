@@ -1,6 +1,6 @@
 """Fewer bits for a teacher's frozen weights, by libraries that are installed on purpose."""
 
-import importlib.util
+from importlib.util import find_spec
 from typing import Any
 
 from transformers import BitsAndBytesConfig, TorchAoConfig
@@ -21,7 +21,7 @@ def quantization_config(name: str) -> Any:
         raise UserError(
             f"model.teacher_quantization={name} is unknown; choose {', '.join(LIBRARIES)} or null"
         )
-    if importlib.util.find_spec(LIBRARIES[name]) is None:
+    if find_spec(LIBRARIES[name]) is None:
         raise UserError(
             f"model.teacher_quantization={name} needs {LIBRARIES[name]}; type "
             "pip install 'gndpo[quantization]'"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from twins import VISION
 
 from gndpo.models.packing import has_grid
 
@@ -73,9 +74,8 @@ def test_teacher_equal_to_student_is_no_divergence(family, ids_BT):
     assert (p.exp() * (p - q)).sum(-1).min() > 0.05
 
 
+@pytest.mark.parametrize("family", VISION, indirect=True)
 def test_a_blank_image_changes_what_the_teacher_says(family, ids_BT):
-    if not family.sees:
-        pytest.skip("only reads")
     teacher = family.policy("teacher")
     seen, blanked = (
         log_probs(teacher, teacher.hidden(family.prompts(x).renderings["image"], ids_BT), ids_BT)

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from twins import FAMILIES
+from twins import FAMILIES, VISION
 from twins.reading import noise
 
 from gndpo.prompts import make_prompts
@@ -75,11 +75,13 @@ def theirs(policy, ids_PL, mask_PL, given):
     )[:, ids_PL.shape[1] :]
 
 
-@pytest.mark.parametrize("name", ["image", "text"])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [*((family, "image") for family in FAMILIES), *((family, "text") for family in VISION)],
+    indirect=["family"],
+)
 def test_greedy_answers_are_those_of_transformers(family, prompts_of, name):
     policy, rendering = family.policy(), prompts_of(family.name).renderings[name]
-    if name == "text" and not family.sees:
-        pytest.skip("only reads")
     ours = generate(policy, rendering, group=1, max_tokens=T, uniform_BT=None)
     batch = theirs(
         policy, rendering.ids_PL, rendering.mask_PL, rendering.vision | dict(rendering.kinds)

@@ -1,12 +1,11 @@
 """A teacher in fewer bits. The libraries are extras: `pip install -e '.[quantization]'`."""
 
-import importlib.util
-
 import pytest
 import torch
 from twins import write
 
 from gndpo.errors import UserError
+from gndpo.models import quantize
 from gndpo.models.load import load_model
 from gndpo.models.quantize import LIBRARIES, quantization_config
 
@@ -20,7 +19,7 @@ def test_an_unknown_quantization_lists_the_known():
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_missing_library_says_what_to_type(name, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(quantize, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=rf"{name} needs {LIBRARIES[name]}; type pip install"):
         quantization_config(name)
 

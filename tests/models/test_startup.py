@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import GraniteConfig, GraniteForCausalLM
+from twins import VISION
 
 from gndpo.errors import UserError
 from gndpo.policy import Policy
@@ -12,20 +13,12 @@ from gndpo.prompts import make_prompts
 from gndpo.sources import ONLY, Source
 from gndpo.startup import check_head, check_start
 
-CPU = torch.device("cpu")
-
 
 def start(family, student=None, teacher=None, processor=None, rows=None):
     student, teacher = student or family.policy(), teacher or family.policy("teacher")
-    reader = Source({ONLY: teacher}, "image")
-    check_start(
-        rows or family.rows(),
-        student,
-        reader,
-        processor or family.processor(),
-        context=None,
-        device=CPU,
-    )
+    processor = processor or family.processor()
+    prompts = make_prompts(rows or family.rows(), processor)
+    check_start(prompts, student, Source({ONLY: teacher}, "image"), processor)
 
 
 def test_every_family_passes(family):
@@ -102,17 +95,16 @@ def test_several_teachers_are_each_looked_at(families):
         lost.head.linear.weight.zero_()
     rows = [row | {"kind": kind} for row, kind in zip(family.rows(), "aba", strict=True)]
     both = Source({"a": family.policy("teacher"), "b": lost}, "image", column="kind")
-    options = {"context": None, "device": CPU}
+    prompts = make_prompts(rows, family.processor())
     with pytest.raises(UserError, match="the teacher b gives its own greedy answer"):
-        check_start(rows, family.policy(), both, family.processor(), **options)
+        check_start(prompts, family.policy(), both, family.processor())
     fine = replace(both, policies={"a": both.policies["a"], "b": both.policies["a"]})
-    check_start(rows, family.policy(), fine, family.processor(), **options)
+    check_start(prompts, family.policy(), fine, family.processor())
 
 
+@pytest.mark.parametrize("family", VISION, indirect=True)
 def test_a_problem_that_spells_a_placeholder_names_the_row(family):
     """With an image and without: both would change how many features the model expects."""
-    if not family.sees:
-        pytest.skip("only reads")
     processor = family.processor()
     tokens = [token for token in processor.placeholders if token != "<image>"]
     assert tokens or family.name.startswith("llava")

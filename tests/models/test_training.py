@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
+from twins import FAMILIES, VISION
 
 from gndpo.models.parts import PARTS, part_of, train_only, trained
 from gndpo.policies import add_adapter
@@ -55,10 +56,12 @@ def step(policy, rendering, ids_BT):
     return norms, {name for name, p in before.items() if not torch.equal(p, after[name])}
 
 
-@pytest.mark.parametrize("parts", SOME, ids="-".join)
+@pytest.mark.parametrize(
+    ("family", "parts"),
+    [(x, parts) for x in FAMILIES for parts in SOME if x in VISION or parts == ["language"]],
+    indirect=["family"],
+)
 def test_exactly_the_named_parts_move(family, rendering, ids_BT, parts):
-    if not family.sees and parts != ["language"]:
-        pytest.skip("only reads")
     policy = family.policy()
     train_only(policy.model, parts)
     norms, changed = step(policy, rendering, ids_BT)
@@ -70,10 +73,12 @@ def test_exactly_the_named_parts_move(family, rendering, ids_BT, parts):
         assert (norms[f"grad/norm_{part}"] > 0) == (part in parts)
 
 
-@pytest.mark.parametrize("parts", [[], ["projector"]], ids=["alone", "and-projector"])
+@pytest.mark.parametrize(
+    ("family", "parts"),
+    [*((x, []) for x in FAMILIES), *((x, ["projector"]) for x in VISION)],
+    indirect=["family"],
+)
 def test_an_adapter_moves_alone_or_with_the_parts_beside_it(family, rendering, ids_BT, parts):
-    if not family.sees and parts:
-        pytest.skip("only reads")
     policy = family.policy()
     add_adapter(policy.model, {"r": 2, "lora_alpha": 4}, parts)
     names = [name for name, _ in policy.model.named_parameters()]
