@@ -39,7 +39,9 @@ VOCABULARY = 1000
 LORA = "model.adapter={r:16,lora_alpha:32}"
 ROWS: Sequence[Sequence[str]] = (
     ("experiment=gndpo/internvl3_5_1b",),
+    ("experiment=gndpo/internvl3_5_1b", "rollout.answers=null"),
     ("experiment=gndpo/internvl3_5_2b",),
+    ("experiment=gndpo/internvl3_5_2b", "rollout.answers=null"),
     ("experiment=gndpo/internvl3_5_2b", "rollout.max_tokens=8192"),
     ("experiment=gndpo/internvl3_5_4b",),
     ("experiment=gndpo/internvl3_5_4b", LORA, "model.parts=[projector]"),
