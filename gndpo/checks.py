@@ -17,7 +17,6 @@ COUNTS = (
     "rollout.max_tokens",
     "updates.epochs",
     "updates.minibatches",
-    "updates.chunk",
     "checkpoint.keep",
     "eval.batch",
 )
@@ -25,6 +24,8 @@ POSITIVE = ("rollout.temperature", "optimizer.lr")
 OPTIONAL = (
     "updates.micro",
     "updates.answers",
+    "updates.tokens",
+    "updates.chunk",
     "updates.clip_norm",
     "rollout.micro",
     "rollout.answers",
@@ -91,6 +92,13 @@ def check_portions(cfg: DictConfig) -> None:
                 f"{section}.micro={micro} with {section}.answers={answers}: parts of a group go "
                 f"one prompt at a time; use {section}.micro=1"
             )
+    parts = {name: cfg.updates[name] for name in ("micro", "answers")}
+    if cfg.updates.tokens is not None and any(parts.values()):
+        raise UserError(
+            f"updates.tokens={cfg.updates.tokens} says what goes through at a time in place of "
+            f"updates.micro={parts['micro']} and updates.answers={parts['answers']}; leave those "
+            "null"
+        )
     minibatches = cfg.updates.minibatches
     if minibatches > cfg.prompts:
         raise UserError(f"updates.minibatches={minibatches} is more than prompts={cfg.prompts}")

@@ -4,7 +4,7 @@ strategy pays for them."""
 import torch
 from torch import Tensor
 
-from gndpo.pieces import Portion, pieces
+from gndpo.pieces import Portion, portions
 from gndpo.prompts import Prompts
 from gndpo.rollout import Answers
 from gndpo.sources import Source, read
@@ -24,7 +24,7 @@ def vocabulary_metrics(
     count = min(count, len(prompts))
     G = len(answers.ids_BT) // len(prompts)
     sums = []
-    for piece in pieces(0, count, G, portion.micro, portion.answers):
+    for piece in portions(0, count, portion, prompts.length_P, answers.length_B):
         p = read(student, prompts, piece, answers, portion.chunk)
         q = read(teacher, prompts, piece, answers, portion.chunk)
         sums += [chunk_sums(p.log_probs(part), q.log_probs(part)) for part in p.chunks()]

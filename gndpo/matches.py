@@ -11,6 +11,9 @@ from gndpo.rows import NEVER
 from gndpo.scores import Scores
 from gndpo.signal import Match
 
+Compared = tuple[Tensor, Tensor, Tensor | None]
+"""log p and log q of the ids that are compared, and which of these count; None: all."""
+
 
 def divergence(logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor) -> Tensor:
     """D(student, target), nats [n], at the valid tokens `index_n`; gradient flows through
@@ -22,18 +25,19 @@ def divergence(logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor) -
         logp_nK, logq_nK, inside_nK = on_top_k(logp_nV, match, scores, index_n)
     else:
         logp_nK, logq_nK, inside_nK = on_vocabulary(logp_nV, match, scores, index_n)
-    renormalize_target, renormalize_student = match.renormalize
-    if renormalize_target:
-        logq_nK = logq_nK.masked_fill(~inside_nK, NEVER).log_softmax(-1)
-    if renormalize_student:
-        logp_nK = logp_nK.masked_fill(~inside_nK, NEVER).log_softmax(-1)
+    if inside_nK is not None:
+        renormalize_target, renormalize_student = match.renormalize
+        if renormalize_target:
+            logq_nK = logq_nK.masked_fill(~inside_nK, NEVER).log_softmax(-1)
+        if renormalize_student:
+            logp_nK = logp_nK.masked_fill(~inside_nK, NEVER).log_softmax(-1)
     terms_nK = terms(logp_nK, logq_nK, match.direction)
-    return match.temperature**2 * (terms_nK * inside_nK).sum(-1)
+    if inside_nK is not None:
+        terms_nK = terms_nK * inside_nK
+    return match.temperature**2 * terms_nK.sum(-1)
 
 
-def on_top_k(
-    logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def on_top_k(logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor) -> Compared:
     """log p, log q and which ids count, on a view's k likeliest ids, [n, K]."""
     assert match.support is not None
     view, k = match.support
@@ -42,12 +46,11 @@ def on_top_k(
     return logp_nK, target_on_top_k(match, scores, index_n), torch.ones_like(ids_nK).bool()
 
 
-def on_vocabulary(
-    logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same over all of V, both sides at the match's temperature."""
+def on_vocabulary(logp_nV: Tensor, match: Match, scores: Scores, index_n: Tensor) -> Compared:
+    """The same over all of V, where all ids count (None) unless the support says which, both sides
+    at the match's temperature."""
     logq_nV = target_on_vocabulary(match, scores, index_n)
-    inside_nV = torch.ones_like(logq_nV).bool()
+    inside_nV = None
     if match.support is not None:
         view, least = match.support
         owner_nV = scores.views[view].rows.log_probs(index_n)
@@ -61,9 +64,10 @@ def terms(logp_nK: Tensor, logq_nK: Tensor, direction: str | float) -> Tensor:
     """The divergence's terms, [n, K]. Reverse uses p (sg[log p] - log q): the same gradient over a
     whole distribution, and over a part of it free of the constant that makes truncated reverse
     KL push a token down unless q > e p."""
-    p_nK, q_nK = logp_nK.exp(), logq_nK.exp()
+    p_nK = logp_nK.exp()
     if direction == "reverse":
         return p_nK * (logp_nK.detach() - logq_nK)
+    q_nK = logq_nK.exp()
     if direction == "forward":
         return q_nK * (logq_nK - logp_nK)
     b = float(direction)
@@ -71,17 +75,20 @@ def terms(logp_nK: Tensor, logq_nK: Tensor, direction: str | float) -> Tensor:
     return b * q_nK * (logq_nK - logm_nK) + (1 - b) * p_nK * (logp_nK - logm_nK)
 
 
+@torch.no_grad()
 def target_on_vocabulary(match: Match, scores: Scores, index_n: Tensor) -> Tensor:
     """log q over V, [n, V]: the views' log-probabilities, mixed, at the match's temperature,
     normalized."""
-    parts = {view: scores.views[view].rows.log_probs(index_n) for view in match.target}
-    mixed_nV = torch.stack(
-        [coefficient(c, scores, index_n) * parts[view] for view, c in match.target.items()]
-    ).sum(0)
-    if match.plain_ids:
-        plain = list(match.plain_ids)
-        mixed_nV[:, plain] = next(iter(parts.values()))[:, plain]
-    return (mixed_nV / match.temperature).log_softmax(-1).detach()
+    (first, c), *others = match.target.items()
+    first_nV = scores.views[first].rows.log_probs(index_n)
+    if not others and isinstance(c, float | int) and c == match.temperature:
+        return first_nV
+    mixed_nV = coefficient(c, scores, index_n) * first_nV
+    for view, c in others:
+        mixed_nV += coefficient(c, scores, index_n) * scores.views[view].rows.log_probs(index_n)
+    plain = list(match.plain_ids)
+    mixed_nV[:, plain] = first_nV[:, plain]
+    return (mixed_nV / match.temperature).log_softmax(-1)
 
 
 def target_on_top_k(match: Match, scores: Scores, index_n: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 loss, gradients, logs."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gndpo import checkpoints
 from gndpo.clock import Clock
 from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
+from gndpo.encodings import remembering
 from gndpo.evaluation import grade
 from gndpo.loss import Surrogate
 from gndpo.metrics import rollout_metrics, score_metrics, signal_metrics
@@ -110,6 +112,10 @@ class Distillation(LightningModule):
     def training_step(self, rows: Sequence[Row], batch_idx: int) -> dict[str, Any]:
         clock = Clock()
         prompts = self.read(rows)
+        with self.remembering(prompts):
+            return self.learn(prompts, clock)
+
+    def learn(self, prompts: Prompts, clock: Clock) -> dict[str, Any]:
         answers = self.roll(prompts)
         clock.lap("rollout")
         rewards = grade(answers, prompts, self.processor, self.reward)
@@ -154,6 +160,15 @@ class Distillation(LightningModule):
             degrade=self.teachers.degrade,
         )
 
+    def remembering(self, prompts: Prompts) -> AbstractContextManager[None]:
+        """Prompts are read once where one forward takes all of them; with gradients, where one
+        backward does."""
+        if not (self.settings.reuse.prompts and self.settings.in_one_piece):
+            return nullcontext()
+        keeps = not (self.on_schedule() or self.student.model.is_activation_checkpointing)
+        trained = {self.sources[name].rendering for name in self.reads.trained} if keeps else ()
+        return remembering(self.student, self.teachers.of.values(), prompts, trained)
+
     def roll(self, prompts: Prompts) -> Answers:
         """G answers per prompt, everyone in eval mode; draws depend on (seed, step, answer)
         alone."""
@@ -172,6 +187,7 @@ class Distillation(LightningModule):
             fixed=self.teachers.fixed,
             micro=s.micro,
             answers=s.answers,
+            keep_hidden=s.reuse.states and self.student.model.dtype.itemsize >= 4,
         )
         return self.writer(desk)
 

@@ -1,30 +1,45 @@
 """A step's answers in pieces small enough for one forward."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Portion:
     """What goes through at a time. micro: prompts per forward (None: all). answers: of one prompt
-    per forward (None: the whole group). chunk: rows of the vocabulary matrix."""
+    per forward (None: the whole group). chunk: rows of the vocabulary matrix. tokens: in place of
+    micro and answers, as many prompts of like length as fit, padding included."""
 
     micro: int | None
     answers: int | None
-    chunk: int
+    chunk: int | None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The prompts start..stop-1 and consecutive answers of theirs, the rows of the batch."""
+    """Prompts and answers to them: positions in the step's batch, [p] and [b]; the b / p answers to
+    a prompt are adjacent."""
 
-    start: int
-    stop: int
-    rows: slice
+    prompts: Tensor
+    rows: Tensor
 
-    @property
-    def prompts(self) -> slice:
-        return slice(self.start, self.stop)
+    def cut(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """The answers' tokens and which are valid, [b, t], t the length of the longest."""
+        mask_bT = mask_BT[self.rows]
+        t = int(mask_bT.any(0).sum())
+        return ids_BT[self.rows, :t], mask_bT[:, :t]
+
+    def tokens(self, mask_BT: Tensor) -> Tensor:
+        """Which of the step's N valid tokens its own are, [n], row by row."""
+        number_BT = mask_BT.flatten().cumsum(0).view_as(mask_BT) - 1
+        return number_BT[self.rows][mask_BT[self.rows]]
 
 
 def pieces(
@@ -35,9 +50,59 @@ def pieces(
     if answers is not None and answers < group:
         for p in range(start, stop):
             for first in range(p * group, (p + 1) * group, answers):
-                yield Piece(p, p + 1, slice(first, min(first + answers, (p + 1) * group)))
+                last = min(first + answers, (p + 1) * group)
+                yield Piece(torch.tensor([p]), torch.arange(first, last))
         return
     size = micro or stop - start
     for p in range(start, stop, size):
         end = min(p + size, stop)
-        yield Piece(p, end, slice(p * group, end * group))
+        yield Piece(torch.arange(p, end), torch.arange(p * group, end * group))
+
+
+def portions(
+    start: int, stop: int, portion: Portion, length_P: Tensor, length_B: Tensor
+) -> Iterator[Piece]:
+    """The same by what the portion says. length_P, length_B: tokens of prompts and answers."""
+    group = len(length_B) // len(length_P)
+    if portion.tokens is None:
+        return pieces(start, stop, group, portion.micro, portion.answers)
+    answers = length_B.view(-1, group).tolist()
+    return fitting(start, stop, portion.tokens, length_P.tolist(), answers)
+
+
+def fitting(
+    start: int, stop: int, tokens: int, prompt: list[int], answers: list[list[int]]
+) -> Iterator[Piece]:
+    """Prompts of like length together, as long as a piece has at most `tokens`; a group that is too
+    long goes in parts, and an answer that is too long goes alone. prompt, answers: tokens of each
+    prompt, and of the answers to it."""
+    G = len(answers[0])
+
+    def size(some: list[int]) -> int:
+        return len(some) * (max(prompt[p] for p in some) + G * max(max(answers[p]) for p in some))
+
+    def part_size(some: list[tuple[int, int]]) -> int:
+        p = some[0][0]
+        return prompt[p] + len(some) * max(answers[p][i] for p, i in some)
+
+    by_length = sorted(range(start, stop), key=lambda p: (max(answers[p]), prompt[p]))
+    for some in filled(by_length, size, tokens):
+        if size(some) <= tokens:
+            which = torch.tensor(sorted(some))
+            yield Piece(which, (which[:, None] * G + torch.arange(G)).flatten())
+            continue
+        (p,) = some
+        group = sorted(((p, i) for i in range(G)), key=lambda x: answers[p][x[1]])
+        for part in filled(group, part_size, tokens):
+            yield Piece(torch.tensor([p]), torch.tensor(sorted(p * G + i for p, i in part)))
+
+
+def filled(items: list[T], size: Callable[[list[T]], int], limit: int) -> list[list[T]]:
+    """Items in order, packed into parts no larger than the limit, or of one item."""
+    parts: list[list[T]] = []
+    for item in items:
+        if parts and size([*parts[-1], item]) <= limit:
+            parts[-1].append(item)
+        else:
+            parts.append([item])
+    return parts

@@ -2,25 +2,29 @@
 ids no probability."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
 
 from gndpo.models.packing import answer_masks, following, in_grid, pack_masks, positions
 from gndpo.models.vocabulary import Vocabulary
 from gndpo.prompts import Rendering
-from gndpo.rows import NEVER
+from gndpo.rows import NEVER, wide
 
 
 class Head(nn.Module):
     """hidden [N, H] -> log-probabilities [N, V] in nats, float32 or better, at a temperature,
     over the allowed ids only. softcap: c tanh(logit / c), of the families that have it."""
 
-    allowed_V: Tensor
+    forbidden_F: Tensor
 
     def __init__(
         self,
@@ -32,23 +36,31 @@ class Head(nn.Module):
         super().__init__()
         self.linear = linear
         self.temperature, self.softcap = temperature, softcap
-        allowed_V = torch.ones(vocabulary.size, dtype=torch.bool)
-        allowed_V[list(vocabulary.forbidden)] = False
-        self.register_buffer("allowed_V", allowed_V, persistent=False)
+        self.V = vocabulary.size
+        forbidden_F = torch.tensor(sorted(vocabulary.forbidden), dtype=torch.long)
+        self.register_buffer("forbidden_F", forbidden_F, persistent=False)
+
+    @property
+    def weights(self) -> tuple[Tensor, ...]:
+        return tuple(self.linear.parameters())
+
+    def size(self, hidden_NH: Tensor) -> int:
+        return self.V
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """[N, V] of the tokenizer's ids, as the model computes them."""
-        V = len(self.allowed_V)
-        bias = None if self.linear.bias is None else self.linear.bias[:V]
-        logits_NV = F.linear(hidden_NH, self.linear.weight[:V], bias)
-        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+        bias = None if self.linear.bias is None else self.linear.bias[: self.V]
+        logits_NV = F.linear(hidden_NH, self.linear.weight[: self.V], bias)
+        logits_NV = logits_NV.to(wide(logits_NV.dtype))
         if self.softcap is not None:
             logits_NV = self.softcap * (logits_NV / self.softcap).tanh()
         return logits_NV
 
     def log_probs(self, hidden_NH: Tensor) -> Tensor:
-        logits_NV = self.logits(hidden_NH) / self.temperature
-        return logits_NV.masked_fill(~self.allowed_V, NEVER).log_softmax(-1)
+        logits_NV = self.logits(hidden_NH)
+        if self.temperature != 1:
+            logits_NV.div_(self.temperature)
+        return logits_NV.index_fill_(-1, self.forbidden_F, NEVER).log_softmax(-1)
 
     def frozen(self) -> "Head":
         """The head as it is now. Targets kept as hidden states need it: a live head would move
@@ -77,6 +89,44 @@ class Prefix:
         )
         return Prefix(self.cache, mask, after, last)
 
+    def select(self, rows_b: Tensor) -> "Prefix":
+        """Some of the rows. The cache is taken over and cut."""
+        self.cache.batch_select_indices(rows_b)
+        mask, after, last = (x[rows_b] for x in (self.mask_BL, self.next_B, self.last_BH))
+        return Prefix(self.cache, mask, after, last)
+
+    def held(self, layer: Callable[[Any, int], CacheLayerMixin], tokens: int) -> "Prefix":
+        """The same in other layers, for at most so many tokens more (`gndpo.models.caches`)."""
+        limit = self.mask_BL.shape[1] + tokens
+        self.cache.layers = [layer(own, limit) for own in self.cache.layers]
+        return self
+
+    def shared(self) -> "Prefix":
+        """The same states in a cache that grows on its own: layers replace their tensors and never
+        write into them."""
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        return replace(self, cache=cache)
+
+
+@cache
+def compiled() -> Callable[..., Any]:
+    """`Policy.read`, compiled: into CUDA graphs on a GPU. Importing the compiler takes seconds."""
+    return torch.compile(Policy.read, mode="reduce-overhead")
+
+
+@contextmanager
+def ends_only(backbone: Any) -> Iterator[None]:
+    """Within, the last layer's MLP sees the last token of a prompt alone. Of the others nothing but
+    keys and values is used, which that layer has made by then; what they get, by broadcasting, is
+    read by nobody."""
+    mlp = backbone.get_decoder().layers[-1].mlp
+    handle = mlp.register_forward_pre_hook(lambda _, given: (given[0][:, -1:], *given[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
 
 class Policy(nn.Module):
     """A causal (vision-)language model, read as a policy over answer tokens."""
@@ -90,6 +140,7 @@ class Policy(nn.Module):
         output: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self.head = Head(output, vocabulary, temperature, softcap)
+        self.memory: Callable[[Rendering], Prefix] | None = None
         self.train(model.training)
 
     def write_only(self, vocabulary: Vocabulary) -> None:
@@ -106,36 +157,45 @@ class Policy(nn.Module):
         return self.backbone(**inputs)
 
     def encode(self, rendering: Rendering) -> Prefix:
+        """The P prompts, read now or remembered (`gndpo.encodings`)."""
+        return self.prefix(rendering) if self.memory is None else self.memory(rendering)
+
+    def prefix(self, rendering: Rendering) -> Prefix:
         """One forward over the P prompts (and their images). Positions are explicit: left
         padding must not shift them."""
         position_ids = positions(self.backbone, rendering)
-        out = self.read(
-            input_ids=rendering.ids_PL,
-            attention_mask=rendering.mask_PL.long(),
-            position_ids=position_ids,
-            past_key_values=DynamicCache(),
-            use_cache=True,
-            **rendering.vision,
-            **rendering.kinds,
-        )
+        with ends_only(self.backbone):
+            out = self.read(
+                input_ids=rendering.ids_PL,
+                attention_mask=rendering.mask_PL.long(),
+                position_ids=position_ids,
+                past_key_values=DynamicCache(),
+                use_cache=True,
+                **rendering.vision,
+                **rendering.kinds,
+            )
         after_P = following(position_ids)
         last_PH = out.last_hidden_state[:, -1]
         return Prefix(out.past_key_values, rendering.mask_PL, after_P, last_PH)
 
     def advance(self, prefix: Prefix, ids_Bt: Tensor, written: int) -> Tensor:
         """Hidden states [B, t, H] of t further answer tokens, after `written` tokens that the
-        cache already holds."""
+        cache already holds. One token behind a cache of fixed shape goes through the compiled
+        forward; what a CUDA graph gives is overwritten by its next run, therefore copied."""
         t = ids_Bt.shape[1]
+        fixed = t == 1 and prefix.cache.is_compileable
         positions_Bt = prefix.next_B[:, None] + written + torch.arange(t, device=ids_Bt.device)
-        out = self.read(
+        width = max(prefix.mask_BL.shape[1] + written + t, prefix.cache.get_max_length())
+        out = (compiled() if fixed else Policy.read)(
+            self,
             input_ids=ids_Bt,
-            attention_mask=answer_masks(self.model, prefix.mask_BL, written, t),
+            attention_mask=answer_masks(self.model, prefix.mask_BL, written, t, width),
             position_ids=in_grid(self.backbone, positions_Bt),
             past_key_values=prefix.cache,
             use_cache=True,
         )
         hidden_BtH: Tensor = out.last_hidden_state
-        return hidden_BtH
+        return hidden_BtH.clone() if fixed else hidden_BtH
 
     def hidden(self, rendering: Rendering, ids_BT: Tensor) -> Tensor:
         """Hidden states [B, T, H] that predict each of the T answer tokens; B = P*G, the G answers

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gndpo.data.rows import MARKER, Row
 from gndpo.data.templates import filled
 from gndpo.errors import UserError
-from gndpo.models.processor import Processor
+from gndpo.models.processor import Pictures, Processor
 
 CPU = torch.device("cpu")
 PRIVILEGED = "privileged_"
@@ -23,6 +23,9 @@ KINDS = ("mm_token_type_ids", "token_type_ids")
 PICTURES = ("image", "text", "degraded", "black")
 """What is seen: the image; nothing (image and placeholder tokens dropped, not blanked); the image
 made coarse; a black one of the same size."""
+
+MISFITS = (ValueError, TypeError, StopIteration, IndexError, StrictDataclassError)
+"""What processors raise when a prompt and its images do not fit together."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,23 @@ class Rendering:
         )
 
     def select(self, which: slice | Tensor) -> "Rendering":
-        """Some of the prompts."""
-        chosen = range(len(self.images))[which] if isinstance(which, slice) else which.tolist()
+        """Some of the prompts; all of them are the rendering itself."""
+        everyone = range(len(self.images))
+        chosen = list(everyone[which]) if isinstance(which, slice) else which.tolist()
+        if chosen == [*everyone]:
+            return self
         return Rendering(
             self.ids_PL[which],
             self.length_P[which],
             tuple(self.images[i] for i in chosen),
             {name: x[which] for name, x in self.kinds.items()},
         )
+
+    def narrow(self) -> "Rendering":
+        """Without the columns that are padding in every prompt."""
+        L = int(self.length_P.max())
+        kinds = {name: x[:, -L:] for name, x in self.kinds.items()}
+        return Rendering(self.ids_PL[:, -L:], self.length_P, self.images, kinds)
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -103,17 +115,29 @@ class Renderings(dict[str, Rendering]):
         self.context, self.degrade = context, degrade
 
     def __missing__(self, name: str) -> Rendering:
-        template = self.context if name.startswith(PRIVILEGED) else None
         picture = name.removeprefix(PRIVILEGED)
-        seen = picture != "text"
-        encoded = []
-        for row, text in zip(self.rows, self.texts, strict=True):
-            if template is not None or not seen:
-                text = chat_text(row, self.processor, image=seen, template=template)
-            images = [drawn(x, picture, self.degrade) for x in row["images"]] if seen else []
-            encoded.append(encode(self.processor, row, text, images))
+        images = [
+            [drawn(x, picture, self.degrade) for x in row["images"]] if picture != "text" else []
+            for row in self.rows
+        ]
+        encoded = encode(self.processor, self.rows, self.asked(name), images)
         self[name] = left_padded(encoded, self.processor.pad).to(self.device)
         return self[name]
+
+    def asked(self, name: str) -> Sequence[str]:
+        """The rows in the rendering's context, with placeholders where it shows images."""
+        template = self.context if name.startswith(PRIVILEGED) else None
+        seen = name.removeprefix(PRIVILEGED) != "text"
+        if seen and template is None:
+            return self.texts
+        return [chat_text(row, self.processor, image=seen, template=template) for row in self.rows]
+
+    def of(self, kept: Sequence[int]) -> "Renderings":
+        """Those of some rows; what is made already is not made again."""
+        rows, texts = [self.rows[i] for i in kept], [self.texts[i] for i in kept]
+        some = Renderings(rows, texts, self.processor, self.device, self.context, self.degrade)
+        some.update({name: x.select(torch.tensor(kept)).narrow() for name, x in self.items()})
+        return some
 
 
 @dataclass(frozen=True)
@@ -128,6 +152,11 @@ class Prompts:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def length_P(self) -> Tensor:
+        """Tokens of a prompt in the longest rendering so far."""
+        return torch.stack([x.length_P for x in self.renderings.values()]).amax(0)
 
 
 def make_prompts(
@@ -149,25 +178,19 @@ def make_prompts(
     length_P = renderings["image"].length_P
     if context is not None:
         length_P = torch.maximum(length_P, renderings[f"{PRIVILEGED}image"].length_P)
-    keep = (length_P <= max_tokens).tolist()
-    if not all(keep):
-        worst = int(length_P.argmax())
-        length = int(length_P[worst])
-        where = "" if context is None else ", the teacher's context included"
-        found = (
-            f"a prompt has {length} tokens{where}, more than data.max_prompt_tokens={max_tokens}"
-        )
-        if overlong == "refuse":
-            name, problem = rows[worst]["name"], rows[worst]["problem"][:60]
-            raise UserError(
-                f"{found} (row {name}: {problem!r}); raise the limit or set data.overlong=drop"
-            )
-        kept = [row for row, fits in zip(rows, keep, strict=True) if fits]
-        if not kept:
-            raise UserError(f"every prompt of this step is too long: {found}; raise the limit")
-        short = make_prompts(kept, processor, device=device, context=context, degrade=degrade)
-        return Prompts(short.rows, short.texts, short.renderings, dropped=len(rows) - len(kept))
-    return Prompts(rows, texts, renderings)
+    kept = (length_P <= max_tokens).nonzero()[:, 0].tolist()
+    if len(kept) == len(rows):
+        return Prompts(rows, texts, renderings)
+    length, row = int(length_P.max()), rows[int(length_P.argmax())]
+    where = "" if context is None else ", the teacher's context included"
+    found = f"a prompt has {length} tokens{where}, more than data.max_prompt_tokens={max_tokens}"
+    if overlong == "refuse":
+        named = f"row {row['name']}: {row['problem'][:60]!r}"
+        raise UserError(f"{found} ({named}); raise the limit or set data.overlong=drop")
+    if not kept:
+        raise UserError(f"every prompt of this step is too long: {found}; raise the limit")
+    some = renderings.of(kept)
+    return Prompts(some.rows, some.texts, some, dropped=len(rows) - len(kept))
 
 
 def chat_text(row: Row, processor: Processor, *, image: bool, template: str | None = None) -> str:
@@ -192,16 +215,19 @@ def drawn(image: Image.Image, picture: str, degrade: float) -> Image.Image:
 
 
 def encode(
-    processor: Processor, row: Row, text: str, images: Sequence[Image.Image]
-) -> dict[str, Tensor]:
-    """A row's prompt as ids and pixels."""
+    processor: Processor, rows: Sequence[Row], texts: Sequence[str], images: Sequence[Pictures]
+) -> list[dict[str, Tensor]]:
+    """The rows' prompts as ids and pixels, [1, L] each; where one does not fit, it is named."""
     try:
-        return processor.encode(text, images)
-    except (ValueError, TypeError, StopIteration, IndexError, StrictDataclassError) as error:
-        raise UserError(
-            f"row {row['name']}: its prompt and images do not fit together ({error}); check its "
-            f"markers {MARKER}, model.image_arguments and model.chat_template"
-        ) from error
+        return processor.encode_all(texts, images)
+    except MISFITS as error:
+        if len(rows) == 1:
+            raise UserError(
+                f"row {rows[0]['name']}: its prompt and images do not fit together ({error}); "
+                f"check its markers {MARKER}, model.image_arguments and model.chat_template"
+            ) from error
+        alone = zip(rows, texts, images, strict=True)
+        return [encode(processor, [row], [text], [own])[0] for row, text, own in alone]
 
 
 def left_padded(encoded: Sequence[Mapping[str, Tensor]], pad: int) -> Rendering:

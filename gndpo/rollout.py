@@ -1,15 +1,18 @@
-"""Answers are written token by token: drawn by inverse CDF from counter-based uniforms, or copied
-from a script that another author wrote."""
+"""Answers are written token by token: drawn from counter-based uniforms, or copied from a script
+that another author wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from gndpo.drawing import blend, inverse_cdf
 from gndpo.pieces import pieces
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
+from gndpo.reading import PLAIN, Reader, Speed
 from gndpo.scores import STUDENT
 
 
@@ -17,13 +20,16 @@ from gndpo.scores import STUDENT
 class Answers:
     """B answers, right-padded to T. ids_BT ends with its EOS, which counts; truncated_B: no EOS
     within the limit. logp_BT: log-probability, in nats, under the policy that sampled (the
-    behaviour policy), 0 at padding. author_BT: who wrote a token (scores.STUDENT, ...)."""
+    behaviour policy), 0 at padding. author_BT: who wrote a token (scores.STUDENT, ...).
+    hidden_BTH: the reading policy's hidden states that predict each token, 0 at padding, where they
+    were asked for."""
 
     ids_BT: Tensor
     length_B: Tensor
     logp_BT: Tensor
     truncated_B: Tensor
     author_BT: Tensor
+    hidden_BTH: Tensor | None = None
 
     @property
     def mask_BT(self) -> Tensor:
@@ -32,7 +38,16 @@ class Answers:
 
     def repeat(self, group: int) -> "Answers":
         """Every answer `group` times, side by side."""
-        return Answers(**{name: x.repeat_interleave(group, 0) for name, x in vars(self).items()})
+        return self.map(lambda x: x.repeat_interleave(group, 0))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Answers":
+        """Every tensor changed alike."""
+        return Answers(**{name: change(x) for name, x in self.tensors.items()})
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that are there, by name."""
+        return {name: x for name, x in vars(self).items() if x is not None}
 
 
 @dataclass(frozen=True)
@@ -45,8 +60,12 @@ class Script:
     logp_BT: Tensor
     author_BT: Tensor
 
-    def select(self, rows: slice) -> "Script":
+    def select(self, rows: Tensor) -> "Script":
         return Script(**{name: x[rows] for name, x in vars(self).items()})
+
+    def common(self, limit: int) -> Tensor:
+        """The tokens that it gives every answer, [B, s], s <= limit."""
+        return self.ids_BT[:, : min(limit, int(self.length_B.min()))]
 
 
 @dataclass(frozen=True)
@@ -70,10 +89,12 @@ def generate(
     guide: Guide | None = None,
     micro: int | None = None,
     answers: int | None = None,
+    keep_hidden: bool = False,
+    speed: Speed = PLAIN,
 ) -> Answers:
     """Answer each prompt `group` times. `uniform_BT` [B, max_tokens] draws the tokens; None is
     greedy. micro, answers: prompts, or answers of one prompt, at a time (None: all); what is
-    written is the same.
+    written is the same, at any speed. keep_hidden: with the hidden states that predict the tokens.
 
     Stops early when every answer has ended, so T is the length of the longest one.
     """
@@ -83,31 +104,31 @@ def generate(
         part = decode(
             policy,
             rendering.select(piece.prompts),
-            group=(rows.stop - rows.start) // (piece.stop - piece.start),
+            group=len(rows) // len(piece.prompts),
             max_tokens=max_tokens,
             uniform_BT=None if uniform_BT is None else uniform_BT[rows],
             script=script and script.select(rows),
             guide=guide and replace(guide, rendering=guide.rendering.select(piece.prompts)),
+            keep_hidden=keep_hidden,
+            speed=speed,
         )
         parts.append(part)
-        places.append(torch.arange(rows.start, rows.stop))
+        places.append(rows)
     return parts[0] if len(parts) == 1 else gathered(parts, places, policy.vocabulary.pad)
 
 
 def gathered(parts: Sequence[Answers], places: Sequence[Tensor], pad: int) -> Answers:
     """Answers of several batches in one, each batch with its rows there."""
-    B = sum(map(len, places))
-    T = max(part.ids_BT.shape[1] for part in parts)
-    ids_BT = torch.full((B, T), pad, device=parts[0].ids_BT.device)
-    logp_BT = parts[0].logp_BT.new_zeros(B, T)
-    author_BT = torch.zeros_like(ids_BT)
-    length_B, truncated_B = torch.zeros_like(ids_BT[:, 0]), torch.zeros_like(ids_BT[:, 0]).bool()
+    B, T = sum(map(len, places)), max(part.ids_BT.shape[1] for part in parts)
+    whole = {
+        name: x.new_full((B, T, *x.shape[2:])[: x.dim()], pad if name == "ids_BT" else 0)
+        for name, x in parts[0].tensors.items()
+    }
     for part, own in zip(parts, places, strict=True):
-        t = part.ids_BT.shape[1]
-        ids_BT[own, :t], logp_BT[own, :t] = part.ids_BT, part.logp_BT
-        author_BT[own, :t] = part.author_BT
-        length_B[own], truncated_B[own] = part.length_B, part.truncated_B
-    return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT)
+        there = own, slice(part.ids_BT.shape[1])
+        for name, x in part.tensors.items():
+            whole[name][there[: x.dim()]] = x
+    return Answers(**whole)
 
 
 @torch.no_grad()
@@ -120,79 +141,112 @@ def decode(
     uniform_BT: Tensor | None,
     script: Script | None,
     guide: Guide | None,
+    keep_hidden: bool,
+    speed: Speed,
 ) -> Answers:
-    """One batch, token by token."""
-    readers = [(policy, rendering), *([(guide.policy, guide.rendering)] if guide else [])]
-    prefixes = [reader.encode(prompts).repeat(group) for reader, prompts in readers]
-    hidden = [prefix.last_BH for prefix in prefixes]
-    eos = torch.tensor(policy.vocabulary.eos, device=hidden[0].device)
-    alive_B = torch.ones(len(hidden[0]), dtype=torch.bool, device=hidden[0].device)
-    length_B = torch.zeros_like(alive_B, dtype=torch.long)
-    blank = (policy.vocabulary.pad, 0.0, STUDENT)
-    written: list[list[Tensor]] = []
-    for t in range(max_tokens):
-        logp_BV = policy.head.log_probs(hidden[0])
+    """One batch: the prompts are read, then everything is written token by token."""
+    ahead = max_tokens - 1 if speed.ahead else 0
+    given_Bs = script.common(ahead) if script else rendering.ids_PL[:, :0]
+    read = partial(Reader.of, group=group, max_tokens=max_tokens, given_Bs=given_Bs, speed=speed)
+    readers = [read(policy, rendering), *([read(guide.policy, guide.rendering)] if guide else [])]
+    answers = blank(readers[0].known_BsH[:, 0], max_tokens, policy.vocabulary.pad, keep_hidden)
+    eos = torch.tensor(policy.vocabulary.eos, device=answers.ids_BT.device)
+    fill(answers, readers, uniform_BT, script, guide, eos, speed.compact)
+    return finished(answers, eos, policy.vocabulary.pad)
+
+
+@torch.inference_mode()
+def fill(
+    answers: Answers,
+    readers: Sequence[Reader],
+    uniform_BT: Tensor | None,
+    script: Script | None,
+    guide: Guide | None,
+    eos: Tensor,
+    compact: float | None,
+) -> None:
+    """Token by token, until all have ended. rows_b: the answers that are still in the batch."""
+    rows_b = id_b = torch.arange(len(answers.ids_BT), device=eos.device)
+    alive_b = torch.ones_like(rows_b, dtype=torch.bool)
+    for t in range(answers.ids_BT.shape[1]):
+        hidden = [reader.hidden(id_b, t) for reader in readers]
+        logp_bV = readers[0].policy.head.log_probs(hidden[0])
         if guide:
-            logp_BV = blend(logp_BV, guide.policy.head.log_probs(hidden[1]), guide.budget)
-        id_B = logp_BV.argmax(-1) if uniform_BT is None else inverse_cdf(logp_BV, uniform_BT[:, t])
-        logp_B = logp_BV.gather(-1, id_B[:, None])[:, 0]
-        token = (id_B, logp_B, torch.full_like(id_B, STUDENT))
+            logp_bV = blend(logp_bV, guide.policy.head.log_probs(hidden[1]), guide.budget)
+        token = drawn(logp_bV, None if uniform_BT is None else uniform_BT[rows_b, t])
         if script:
-            token = scripted(script, t, *token)
-        written.append([x.masked_fill(~alive_B, y) for x, y in zip(token, blank, strict=True)])
-        length_B += alive_B
-        alive_B = alive_B & ~torch.isin(token[0], eos)
-        if not alive_B.any() or t + 1 == max_tokens:
-            break
-        hidden = [
-            reader.advance(prefix, written[-1][0][:, None], written=t)[:, 0]
-            for (reader, _), prefix in zip(readers, prefixes, strict=True)
-        ]
-    ids_BT, logp_BT, author_BT = (torch.stack(x, 1) for x in zip(*written, strict=True))
-    return Answers(ids_BT, length_B, logp_BT, alive_B, author_BT)
+            token = scripted(script, rows_b, t, *token)
+        put(answers, rows_b, t, *token, hidden[0])
+        id_b = token[0]
+        alive_b = alive_b & ~torch.isin(id_b, eos)
+        living = int(alive_b.sum())
+        if not living:
+            return
+        if compact is not None and living <= compact * len(rows_b):
+            readers = [reader.select(alive_b) for reader in readers]
+            rows_b, id_b, alive_b = (x[alive_b] for x in (rows_b, id_b, alive_b))
+
+
+def blank(hidden_BH: Tensor, T: int, pad: int, keep_hidden: bool) -> Answers:
+    """B answers of which nothing is written yet."""
+    B, H = hidden_BH.shape
+    dtype = torch.promote_types(hidden_BH.dtype, torch.float32)
+    ids_BT = torch.full((B, T), pad, device=hidden_BH.device)
+    states_BTH = hidden_BH.new_zeros(B, T, H) if keep_hidden else None
+    zeros_BT = torch.zeros_like(ids_BT)
+    length_B, logp_BT = zeros_BT.sum(1), zeros_BT.to(dtype)
+    return Answers(ids_BT, length_B, logp_BT, length_B > 0, zeros_BT, states_BTH)
+
+
+def put(
+    answers: Answers,
+    rows_b: Tensor,
+    t: int,
+    id_b: Tensor,
+    logp_b: Tensor,
+    author_b: Tensor,
+    hidden_bH: Tensor,
+) -> None:
+    """Token t of some answers into its place."""
+    answers.ids_BT[rows_b, t] = id_b
+    answers.logp_BT[rows_b, t] = logp_b
+    answers.author_BT[rows_b, t] = author_b
+    if answers.hidden_BTH is not None:
+        answers.hidden_BTH[rows_b, t] = hidden_bH
+
+
+def finished(answers: Answers, eos: Tensor, pad: int) -> Answers:
+    """The answers up to their first EOS, padded behind it."""
+    ended_BT = torch.isin(answers.ids_BT, eos)
+    truncated_B = ~ended_BT.any(1)
+    length_B = (ended_BT.int().argmax(1) + 1).masked_fill(truncated_B, ended_BT.shape[1])
+    T = int(length_B.max())
+    padding_BT = torch.arange(T, device=eos.device) >= length_B[:, None]
+    hidden_BTH = answers.hidden_BTH
+    if hidden_BTH is not None:
+        hidden_BTH = hidden_BTH[:, :T].masked_fill(padding_BT[..., None], 0.0)
+    ids_BT, logp_BT, author_BT = (
+        x[:, :T].masked_fill(padding_BT, filler)
+        for x, filler in ((answers.ids_BT, pad), (answers.logp_BT, 0.0), (answers.author_BT, 0))
+    )
+    return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT, hidden_BTH)
+
+
+def drawn(logp_bV: Tensor, uniform_b: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The id that a uniform draws (None: the likeliest), its log-probability and its author."""
+    id_b = logp_bV.argmax(-1) if uniform_b is None else inverse_cdf(logp_bV, uniform_b)
+    return id_b, logp_bV.gather(-1, id_b[:, None])[:, 0], torch.full_like(id_b, STUDENT)
 
 
 def scripted(
-    script: Script, t: int, id_B: Tensor, logp_B: Tensor, author_B: Tensor
+    script: Script, rows_b: Tensor, t: int, id_b: Tensor, logp_b: Tensor, author_b: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The script's token, its log-probability and its author where the script is not over yet."""
     if t >= script.ids_BT.shape[1]:
-        return id_B, logp_B, author_B
-    given_B = t < script.length_B
+        return id_b, logp_b, author_b
+    given_b = t < script.length_B[rows_b]
     return (
-        script.ids_BT[:, t].where(given_B, id_B),
-        script.logp_BT[:, t].to(logp_B.dtype).where(given_B, logp_B),
-        script.author_BT[:, t].where(given_B, author_B),
+        script.ids_BT[rows_b, t].where(given_b, id_b),
+        script.logp_BT[rows_b, t].to(logp_b.dtype).where(given_b, logp_b),
+        script.author_BT[rows_b, t].where(given_b, author_b),
     )
-
-
-def blend(logp_BV: Tensor, guide_BV: Tensor, budget: float, halvings: int = 30) -> Tensor:
-    """log mu, mu proportional to p^(1-beta) q^beta with the largest beta in [0, 1] for which
-    KL(mu || p) <= budget, nats; by bisection, since that KL grows with beta."""
-    low_B1 = torch.zeros_like(logp_BV[:, :1])
-    high_B1 = torch.ones_like(low_B1)
-    fits_B1 = divergence_of(blended(logp_BV, guide_BV, high_B1), logp_BV) <= budget
-    for _ in range(halvings):
-        middle_B1 = (low_B1 + high_B1) / 2
-        small_B1 = divergence_of(blended(logp_BV, guide_BV, middle_B1), logp_BV) <= budget
-        low_B1 = middle_B1.where(small_B1, low_B1)
-        high_B1 = high_B1.where(small_B1, middle_B1)
-    return blended(logp_BV, guide_BV, torch.ones_like(low_B1).where(fits_B1, low_B1))
-
-
-def blended(logp_BV: Tensor, guide_BV: Tensor, beta_B1: Tensor) -> Tensor:
-    return torch.lerp(logp_BV, guide_BV, beta_B1).log_softmax(-1)
-
-
-def divergence_of(logm_BV: Tensor, logp_BV: Tensor) -> Tensor:
-    """KL(mu || p), nats, [B, 1]."""
-    return (logm_BV.exp() * (logm_BV - logp_BV)).sum(-1, keepdim=True)
-
-
-def inverse_cdf(logp_BV: Tensor, uniform_B: Tensor) -> Tensor:
-    """The first id whose cumulative probability exceeds u. An id of probability 0 is never drawn.
-    Where weights have overflowed and all is NaN, the last id: the update's guard drops that step.
-    """
-    cdf_BV = logp_BV.double().exp().cumsum(-1)
-    u_B1 = uniform_B.double().clamp(max=1 - 2**-40)[:, None] * cdf_BV[:, -1:]
-    return torch.searchsorted(cdf_BV, u_B1, right=True)[:, 0].clamp_max(logp_BV.shape[-1] - 1)

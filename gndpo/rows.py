@@ -15,8 +15,23 @@ NEVER = -1e9
 stay numbers; exp is exactly 0."""
 
 
+ELEMENTS = 2**23
+"""Numbers of the vocabulary matrix that exist at a time where nobody says how many rows: 32 MiB,
+which caches and allocators can use again."""
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Float32 or better."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 class LogProbs(Protocol):
-    """hidden [N, H] -> log-probabilities [N, V]."""
+    """hidden [N, H] -> log-probabilities [N, V]. weights: what it learns by."""
+
+    @property
+    def weights(self) -> tuple[Tensor, ...]: ...
+
+    def size(self, hidden_NH: Tensor) -> int: ...
 
     def log_probs(self, hidden_NH: Tensor) -> Tensor: ...
 
@@ -26,8 +41,13 @@ class LogProbs(Protocol):
 class DenseHead:
     """The head of logits that are already there; float32 or better, as every head."""
 
+    weights: tuple[Tensor, ...] = ()
+
+    def size(self, hidden_NH: Tensor) -> int:
+        return hidden_NH.shape[-1]
+
     def log_probs(self, hidden_NH: Tensor) -> Tensor:
-        return hidden_NH.to(torch.promote_types(hidden_NH.dtype, torch.float32)).log_softmax(-1)
+        return hidden_NH.to(wide(hidden_NH.dtype)).log_softmax(-1)
 
     def frozen(self) -> "DenseHead":
         return self
@@ -36,17 +56,17 @@ class DenseHead:
 @dataclass(frozen=True)
 class Rows:
     """Whole distributions at the N valid tokens, kept as hidden states: V/H times smaller than
-    logits."""
+    logits. chunk: rows of V that exist at a time (None: ELEMENTS numbers)."""
 
     hidden_NH: Tensor
     head: LogProbs
-    chunk: int = 4096
+    chunk: int | None = None
 
     def log_probs(self, index: slice | Tensor = slice(None)) -> Tensor:
         return self.head.log_probs(self.hidden_NH[index])
 
     def chunks(self) -> list[slice]:
-        return [slice(i, i + self.chunk) for i in range(0, len(self.hidden_NH), self.chunk)]
+        return chunks_of(len(self.hidden_NH), self.chunk, self.head.size(self.hidden_NH))
 
 
 @dataclass(frozen=True)
@@ -56,7 +76,7 @@ class Patchwork:
 
     parts: tuple[Rows, ...]
     places: tuple[Tensor, ...]
-    chunk: int = 4096
+    chunk: int | None = None
 
     @cached_property
     def size(self) -> int:
@@ -90,26 +110,38 @@ class Patchwork:
         return logp_nV
 
     def chunks(self) -> list[slice]:
-        return [slice(i, i + self.chunk) for i in range(0, self.size, self.chunk)]
+        part = self.parts[0]
+        return chunks_of(self.size, self.chunk, part.head.size(part.hidden_NH))
+
+
+def chunks_of(N: int, chunk: int | None, V: int) -> list[slice]:
+    """N rows of V numbers, some at a time."""
+    step = rows_at_once(chunk, V)
+    return [slice(i, i + step) for i in range(0, N, step)]
+
+
+def rows_at_once(chunk: int | None, V: int) -> int:
+    return chunk or max(1, ELEMENTS // V)
 
 
 Distributions = Rows | Patchwork
 
 
-def joined(blocks: Sequence[Distributions], chunk: int) -> Distributions:
-    """Blocks of tokens, one below the other."""
+def joined(
+    blocks: Sequence[Distributions], tokens: Sequence[Tensor], chunk: int | None
+) -> Distributions:
+    """Blocks of tokens in one; tokens: which of all N those of a block are."""
     heads = {id(block.head) for block in blocks if isinstance(block, Rows)}
     if len(heads) == 1 and all(isinstance(block, Rows) for block in blocks):
         rows = [block for block in blocks if isinstance(block, Rows)]
-        return Rows(torch.cat([block.hidden_NH for block in rows]), rows[0].head, chunk)
+        hidden_NH = torch.cat([block.hidden_NH for block in rows])
+        return Rows(hidden_NH[torch.cat(list(tokens)).argsort()], rows[0].head, chunk)
     parts: list[Rows] = []
     places: list[Tensor] = []
-    start = 0
-    for block in blocks:
+    for block, own in zip(blocks, tokens, strict=True):
         assert isinstance(block, Patchwork)
         parts += block.parts
-        places += [place + start for place in block.places]
-        start += block.size
+        places += [own[place] for place in block.places]
     return Patchwork(tuple(parts), tuple(places), chunk)
 
 

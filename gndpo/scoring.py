@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gndpo.pieces import Portion, pieces
+from gndpo.pieces import Piece, Portion, portions
 from gndpo.prompts import Prompts
 from gndpo.reads import Reads
 from gndpo.rollout import Answers
@@ -25,38 +25,62 @@ def score(
     portion: Portion,
 ) -> dict[str, View]:
     """The views that `reads` names, each with the quantities it asks for."""
-    G = len(answers.ids_BT) // len(prompts)
     known: dict[str, list[View]] = {name: [] for name in reads.requests}
     kept: dict[str, list[Distributions]] = {name: [] for name in reads.whole}
-    for piece in pieces(0, len(prompts), G, portion.micro, portion.answers):
-        ids_bT, mask_bT = answers.ids_BT[piece.rows], answers.mask_BT[piece.rows]
+    own = list(portions(0, len(prompts), portion, prompts.length_P, answers.length_B))
+    for piece in own:
+        ids_bT, mask_bT = piece.cut(answers.ids_BT, answers.mask_BT)
         rows = {
-            name: read(views[name], prompts, piece, answers, portion.chunk)
+            name: (as_written if name == "student" else read)(
+                views[name], prompts, piece, answers, portion.chunk
+            )
             for name in reads.requests
         }
         for name, view in make_views(ids_bT, mask_bT, rows).items():
-            for request in reads.requests[name]:
-                view.read(request)
+            view.read_all(reads.requests[name])
             known[name].append(view)
         for name in reads.whole:
             kept[name].append(rows[name])
     ids_BT, mask_BT, chunk = answers.ids_BT, answers.mask_BT, portion.chunk
     return {
-        name: View(name, ids_BT, mask_BT, whole(kept.get(name), chunk), merge(parts))
+        name: View(
+            name,
+            ids_BT,
+            mask_BT,
+            whole(kept.get(name, ()), own, mask_BT, chunk),
+            merge(parts, own, mask_BT),
+        )
         for name, parts in known.items()
     }
 
 
-def whole(blocks: Sequence[Distributions] | None, chunk: int) -> Distributions | None:
-    """The kept distributions, under the head as it is now."""
-    if blocks is None:
+def as_written(
+    student: Source, prompts: Prompts, piece: Piece, answers: Answers, chunk: int | None
+) -> Distributions:
+    """The student at the valid tokens of a piece: its states from when it wrote, where they were
+    kept; read once more, where not."""
+    if answers.hidden_BTH is None:
+        return read(student, prompts, piece, answers, chunk)
+    mask_bT = answers.mask_BT[piece.rows]
+    return Rows(answers.hidden_BTH[piece.rows][mask_bT], student.policy.head, chunk)
+
+
+def merge(views: Sequence[View], pieces: Sequence[Piece], mask_BT: Tensor) -> dict[Request, Tensor]:
+    """What the pieces' views know, at its place in the batch."""
+    known = {}
+    for request, x in views[0].known.items():
+        known[request] = x.new_zeros(*mask_BT.shape, *x.shape[2:])
+        for piece, view in zip(pieces, views, strict=True):
+            part = view.known[request]
+            known[request][piece.rows, : part.shape[1]] = part
+    return known
+
+
+def whole(
+    blocks: Sequence[Distributions], pieces: Sequence[Piece], mask_BT: Tensor, chunk: int | None
+) -> Distributions | None:
+    """The kept distributions of all pieces, under the head as it is now."""
+    if not blocks:
         return None
-    rows = joined(blocks, chunk)
+    rows = joined(blocks, [piece.tokens(mask_BT) for piece in pieces], chunk)
     return replace(rows, head=rows.head.frozen()) if isinstance(rows, Rows) else rows
-
-
-def merge(parts: Sequence[View]) -> dict[Request, Tensor]:
-    """What the microbatches' views know, one below the other."""
-    return {
-        request: torch.cat([part.known[request] for part in parts]) for request in parts[0].known
-    }

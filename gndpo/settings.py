@@ -7,6 +7,15 @@ from gndpo.update import UpdateSettings
 
 
 @dataclass(frozen=True)
+class Reuse:
+    """prompts: read once for answers, scores and update, where a step goes through at once. states:
+    those in which a student of float32 or wider wrote are its scores."""
+
+    prompts: bool
+    states: bool
+
+
+@dataclass(frozen=True)
 class Settings:
     """The values live in conf/."""
 
@@ -25,3 +34,11 @@ class Settings:
     diagnose_prompts: int
     samples_per_step: int
     update: UpdateSettings
+    reuse: Reuse
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether all answers of a step go through at once, in rollout and update alike."""
+        u = self.update
+        parts = (self.micro, self.answers, u.micro, u.answers, u.tokens)
+        return parts == (None,) * len(parts) and u.minibatches == 1

@@ -70,10 +70,10 @@ class Source:
 
 
 def read(
-    source: Source, prompts: Prompts, piece: Piece, answers: Answers, chunk: int
+    source: Source, prompts: Prompts, piece: Piece, answers: Answers, chunk: int | None
 ) -> Distributions:
     """What the source says at the valid tokens of a piece."""
-    ids_bT, mask_bT = answers.ids_BT[piece.rows], answers.mask_BT[piece.rows]
+    ids_bT, mask_bT = piece.cut(answers.ids_BT, answers.mask_BT)
     rendering = prompts.renderings[source.rendering].select(piece.prompts)
     if source.column is None:
         policy = source.policy
@@ -81,8 +81,8 @@ def read(
     parts, places = [], []
     order_bT = torch.zeros_like(mask_bT, dtype=torch.long)
     order_bT[mask_bT] = torch.arange(int(mask_bT.sum()), device=mask_bT.device)
-    for policy, which in source.parts(prompts.rows[piece.prompts]):
-        own = of_groups(which, len(ids_bT) // (piece.stop - piece.start))
+    for policy, which in source.parts([prompts.rows[p] for p in piece.prompts.tolist()]):
+        own = of_groups(which, len(piece.rows) // len(piece.prompts))
         hidden_nH = policy.hidden(rendering.select(which), ids_bT[own])[mask_bT[own]]
         parts.append(Rows(hidden_nH, policy.head, chunk))
         places.append(order_bT[own][mask_bT[own]])

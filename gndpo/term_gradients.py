@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
-from gndpo.loss import rows_loss
+from gndpo.loss import recomputed
 from gndpo.models.processor import Processor
-from gndpo.pieces import Portion, pieces
+from gndpo.pieces import Portion, portions
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts, make_prompts
 from gndpo.reads import dry_run
@@ -163,16 +163,14 @@ def gradients(
     trains. Three gradients exist at a time, whatever the number of bins."""
     parameters = [p for p in models.student.parameters() if p.requires_grad]
     found = {name: [torch.zeros_like(p) for p in parameters] for name in TERMS}
-    G = len(answers.ids_BT) // len(prompts)
-    for piece in pieces(0, len(prompts), G, models.portion.micro, models.portion.answers):
-        edges = (piece.rows.start, piece.rows.stop)
-        first, last = (int(scores.mask_BT[:i].sum()) for i in edges)
+    for piece in portions(0, len(prompts), models.portion, prompts.length_P, answers.length_B):
+        index_n = piece.tokens(scores.mask_BT)
         for view in ("student", "student_text"):
             matches = [match for match in signal.matches if match.view == view]
             rows = read(models.sources[view], prompts, piece, answers, models.portion.chunk)
             assert isinstance(rows, Rows)
-            _, terms_nM = rows_loss(rows, matches, scores, first)
-            sums_M = weight_N[first:last].to(terms_nM.dtype) @ terms_nM
+            weight_n = weight_N[index_n].to(scores.student.logp_BT.dtype)
+            *_, sums_M = recomputed(rows, matches, scores, index_n, weight_n)
             for match, total in zip(matches, sums_M, strict=True):
                 parts = torch.autograd.grad(
                     total, parameters, retain_graph=True, materialize_grads=True

@@ -25,7 +25,7 @@ from gndpo.quiet import quiet
 from gndpo.reads import only_reinforces
 from gndpo.runfolder import RunFolder, config_hash, environment
 from gndpo.schedules import Schedule
-from gndpo.settings import Settings
+from gndpo.settings import Reuse, Settings
 from gndpo.signal import Strategy
 from gndpo.update import UpdateSettings
 
@@ -204,6 +204,7 @@ def module_settings(cfg: DictConfig) -> Settings:
         diagnose_prompts=cfg.diagnose.prompts,
         samples_per_step=cfg.samples.per_step,
         update=build_settings(UpdateSettings, "updates", cfg.updates),
+        reuse=build_settings(Reuse, "reuse", cfg.reuse),
     )
 
 

@@ -3,7 +3,7 @@ microbatch, clip, guard, step."""
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from gndpo.gradients import clip, cosine_of_halves, gradient_copy, gradients, part_norms
 from gndpo.loss import Loss, Surrogate, answer_loss
 from gndpo.metrics import mean
-from gndpo.pieces import Piece, Portion, pieces
+from gndpo.pieces import Piece, Portion, portions
 from gndpo.prompts import Prompts
 from gndpo.rows import Rows
 from gndpo.scores import STUDENT, Scores
@@ -26,19 +26,20 @@ Optimizer = torch.optim.Optimizer | LightningOptimizer
 
 @dataclass(frozen=True)
 class UpdateSettings:
-    """epochs over the rollout batch, in `minibatches` updates each; micro, answers, chunk: what
-    goes through at a time (`Portion`); clip_norm: largest gradient norm (null: no clip)."""
+    """epochs over the rollout batch, in `minibatches` updates each; micro, answers, tokens, chunk:
+    what goes through at a time (`Portion`); clip_norm: largest gradient norm (null: no clip)."""
 
     epochs: int
     minibatches: int
     micro: int | None
     answers: int | None
-    chunk: int
+    tokens: int | None
+    chunk: int | None
     clip_norm: float | None
 
     @property
     def portion(self) -> Portion:
-        return Portion(self.micro, self.answers, self.chunk)
+        return Portion(self.micro, self.answers, self.chunk, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def update(
             if first:
                 check_first_ratio(row["policy/ratio_max"], batch.scores, student.model.dtype)
             rows.append(row | apply(student.model, optimizer, settings.clip_norm))
+            student.memory = None  # of other weights than now
     optimizer.zero_grad(set_to_none=True)  # no gradient lies about while answers are written
     merged = {key: mean([row[key] for row in rows if key in row]) for key in rows[0]}
     merged["policy/ratio_max"] = max(row["policy/ratio_max"] for row in rows)
@@ -96,39 +98,44 @@ def accumulate(
 ) -> dict[str, float]:
     """Gradients of the prompts start..stop-1, their denominators fixed before the first
     backward."""
-    G = len(batch.scores.ids_BT) // len(batch.prompts)
-    weight_BT = token_weights(batch.scores.mask_BT[start * G : stop * G], batch.aggregation)
-    weight_BT = weight_BT.to(batch.signal.advantage_BT.dtype)
-    portion = settings.portion
-    if halves:
-        half = math.ceil((stop - start) / 2)
-        portion = replace(portion, micro=min(portion.micro or half, half))
-    losses: list[Loss] = []
-    metrics: dict[str, float] = {}
-    first_half: list[Tensor] = []
+    weight_BT = weights(batch, start, stop)
+    middle = math.ceil((start + stop) / 2)
+    parts = [(start, middle), (middle, stop)] if halves and middle < stop else [(start, stop)]
+    length_P, length_B = batch.prompts.length_P, batch.scores.mask_BT.sum(1)
     model = sources["student"].policy.model
-    for piece in pieces(start, stop, G, portion.micro, portion.answers):
-        rows = piece.rows
-        current = current_rows(sources, batch, piece, settings.chunk)
-        local_bT = weight_BT[rows.start - start * G : rows.stop - start * G]
-        loss = answer_loss(current, batch.scores, batch.signal, batch.surrogate, local_bT, rows)
-        if loss.total.requires_grad:  # rows without image teach no vision tower
-            batch.backward(loss.total)
-        losses.append(loss)
-        whole = rows.stop == piece.stop * G
-        if halves and whole and 2 * (piece.stop - start) >= stop - start and not first_half:
-            first_half = gradient_copy(model)
-    if halves and stop - start > 1:
-        metrics["grad/cosine_halves"] = cosine_of_halves(first_half, gradients(model))
-    return metrics | loss_metrics(losses)
+    losses: list[Loss] = []
+    after: list[list[Tensor]] = []
+    for part in parts:
+        for piece in portions(*part, settings.portion, length_P, length_B):
+            current = current_rows(sources, batch, piece, settings.chunk)
+            loss = answer_loss(
+                current, batch.scores, batch.signal, batch.surrogate, weight_BT, piece
+            )
+            if loss.total.requires_grad:  # rows without image teach no vision tower
+                batch.backward(loss.total)
+            losses.append(loss)
+        after.append(gradient_copy(model) if part != parts[-1] else gradients(model))
+    metrics = loss_metrics(losses)
+    if len(parts) > 1:
+        metrics["grad/cosine_halves"] = cosine_of_halves(*after)
+    return metrics
+
+
+def weights(batch: Batch, start: int, stop: int) -> Tensor:
+    """What a token of the prompts start..stop-1 counts, [B, T]; nothing, where it is another's."""
+    G = len(batch.scores.ids_BT) // len(batch.prompts)
+    own = slice(start * G, stop * G)
+    weight_BT = torch.zeros_like(batch.signal.advantage_BT)
+    weight_BT[own] = token_weights(batch.scores.mask_BT[own], batch.aggregation).to(weight_BT.dtype)
+    return weight_BT
 
 
 def current_rows(
-    sources: Mapping[str, Source], batch: Batch, piece: Piece, chunk: int
+    sources: Mapping[str, Source], batch: Batch, piece: Piece, chunk: int | None
 ) -> dict[str, Rows]:
     """The trained views' distributions under the current weights, with gradient, at the valid
     tokens of a piece."""
-    ids_bT, mask_bT = batch.scores.ids_BT[piece.rows], batch.scores.mask_BT[piece.rows]
+    ids_bT, mask_bT = piece.cut(batch.scores.ids_BT, batch.scores.mask_BT)
     rows = {}
     for name, source in sources.items():
         rendering = batch.prompts.renderings[source.rendering].select(piece.prompts)

@@ -5,7 +5,7 @@ Legend of the axes: B answers, T answer tokens (right-padded), N valid tokens in
 V vocabulary, H hidden size, K top-k.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -88,16 +88,25 @@ class View:
         return self.read(("kl", other))
 
     def read(self, request: Request) -> Tensor:
-        if request not in self.known:
-            if self._rows is None:
-                raise KeyError(f"{request} of the {self.name} view was not asked for at start-up")
-            parts = [self._compute(request, part) for part in self._rows.chunks()]
-            self.known[request] = scatter(torch.cat(parts), self.mask_BT)
+        self.read_all([request])
         return self.known[request]
 
-    def _compute(self, request: Request, part: slice) -> Tensor:
-        assert self._rows is not None
-        logp_NV = self._rows.log_probs(part)
+    def read_all(self, requests: Iterable[Request]) -> None:
+        """What is not known yet, all of it in one reading of the vocabulary."""
+        new = [request for request in requests if request not in self.known]
+        if not new:
+            return
+        if self._rows is None:
+            raise KeyError(f"{new[0]} of the {self.name} view was not asked for at start-up")
+        chunks = [
+            [self._compute(request, part, logp_nV) for request in new]
+            for part in self._rows.chunks()
+            for logp_nV in [self._rows.log_probs(part)]
+        ]
+        for request, parts in zip(new, zip(*chunks, strict=True), strict=True):
+            self.known[request] = scatter(torch.cat(parts), self.mask_BT)
+
+    def _compute(self, request: Request, part: slice, logp_NV: Tensor) -> Tensor:
         match request:
             case ("logp",):
                 return logp_NV.gather(-1, self.ids_BT[self.mask_BT][part, None])[:, 0]

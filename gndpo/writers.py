@@ -20,6 +20,7 @@ from gndpo.errors import UserError
 from gndpo.models.processor import Processor
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts
+from gndpo.reading import PLAIN, Speed
 from gndpo.rollout import Answers, Guide, Script, generate
 from gndpo.scores import DATA, TEACHER
 from gndpo.sources import Source
@@ -32,7 +33,8 @@ DIGESTS: WeakKeyDictionary[Policy, str] = WeakKeyDictionary()
 class Desk:
     """What a writer works with. group: G answers per prompt. draws: (stream, rows, columns) ->
     uniforms of this step, [rows, columns]. step of steps: progress. fixed: the teacher stays as it
-    is while the student learns. micro, answers: what is written at a time."""
+    is while the student learns. micro, answers: what is written at a time. keep_hidden: the
+    student's hidden states stay with its answers. speed: how they are written faster."""
 
     prompts: Prompts
     student: Source
@@ -46,6 +48,8 @@ class Desk:
     fixed: bool = True
     micro: int | None = None
     answers: int | None = None
+    keep_hidden: bool = False
+    speed: Speed = PLAIN
 
     def uniform(self, stream: str) -> Tensor:
         """One draw per token of every answer, [B, max_tokens]."""
@@ -76,6 +80,8 @@ def written(desk: Desk, script: Script | None = None, guide: Guide | None = None
         guide=guide,
         micro=desk.micro,
         answers=desk.answers,
+        keep_hidden=desk.keep_hidden,
+        speed=desk.speed,
     )
 
 
@@ -129,10 +135,11 @@ def weights_digest(policy: Policy) -> str:
 
 def keep(answers: Answers, file: Path) -> None:
     """Into a file, written beside and renamed: no half-written one is ever read."""
+    tensors = replace(answers, hidden_BTH=None).tensors
     beside = file.with_name(f".{file.stem}-{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: x.contiguous() for name, x in vars(answers).items()}, beside)
+        save_file({name: x.contiguous() for name, x in tensors.items()}, beside)
         beside.rename(file)
     except (OSError, SafetensorError) as error:
         raise UserError(
@@ -169,7 +176,7 @@ def data(desk: Desk, *, column: str) -> Answers:
     answers = Answers(ids_BT, length_B, zeros_BT, truncated_B, zeros_BT.long())
     answers = replace(answers, author_BT=DATA * answers.mask_BT.long())
     device = desk.prompts.renderings[desk.student.rendering].ids_PL.device
-    return Answers(**{name: x.to(device) for name, x in vars(answers).items()})
+    return answers.map(lambda x: x.to(device))
 
 
 def mixed(desk: Desk, *, other: Writer, share: float, per: str) -> Answers:

@@ -16,6 +16,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration
 from gndpo.build import build_advantage
 from gndpo.loss import Loss, Surrogate, answer_loss
 from gndpo.models.vocabulary import Vocabulary
+from gndpo.pieces import Piece
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
 from gndpo.rows import DenseHead, Rows
@@ -81,10 +82,21 @@ def outcome_of(
         leaf.requires_grad_()
     rows = {view: Rows(leaf[scores.mask_BT], DenseHead(), chunk) for view, leaf in leaves.items()}
     weight_BT = token_weights(scores.mask_BT, aggregation)
-    loss = answer_loss(rows, scores, signal, surrogate, weight_BT, slice(0, len(scores.ids_BT)))
+    loss = answer_loss(rows, scores, signal, surrogate, weight_BT, rows_of(slice(None), scores))
     loss.total.backward()
     gradients = {view: leaf.grad for view, leaf in leaves.items() if leaf.grad is not None}
     return Outcome(scores, signal, loss, gradients)
+
+
+def rows_of(part: slice, scores: Scores) -> Piece:
+    """Some of the batch's answers, each to a prompt of its own."""
+    which = torch.arange(len(scores.ids_BT))[part]
+    return Piece(which, which)
+
+
+@pytest.fixture(scope="session")
+def piece() -> Callable[[slice, Scores], Piece]:
+    return rows_of
 
 
 @pytest.fixture(scope="session")

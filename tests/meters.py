@@ -52,7 +52,8 @@ def policy_of(model):
 
 def prompts_of(P, L):
     """The first prompt is shorter than the others, as in every batch but luck's."""
-    return Rendering(torch.randint(4, 100, (P, L)), torch.tensor([L - 2, *[L] * (P - 1)]), {}, {})
+    length_P = torch.tensor([L - 2, *[L] * (P - 1)])
+    return Rendering(torch.randint(4, 100, (P, L)), length_P, ({},) * P)
 
 
 def answers_of(P, G, T):

@@ -79,20 +79,23 @@ def test_gradients_reach_every_part():
         torch.testing.assert_close(leaf.grad, whole.grad[place])
 
 
-def test_blocks_are_joined_one_below_the_other():
+def test_blocks_are_joined_at_their_tokens():
     logits, blocks = zip(*(patchwork(PLACES, seed=seed) for seed in (1, 2, 3)), strict=True)
-    whole = joined(blocks, chunk=8)
+    tokens = torch.randperm(30, generator=torch.Generator().manual_seed(4))
+    whole = joined(blocks, tokens.split(10), chunk=8)
     assert whole.chunk == 8
-    assert torch.equal(whole.log_probs(), torch.cat(logits).log_softmax(-1))
-    assert torch.equal(whole.log_probs(slice(8, 23)), torch.cat(logits).log_softmax(-1)[8:23])
+    expected = torch.cat(logits).log_softmax(-1)[tokens.argsort()]
+    assert torch.equal(whole.log_probs(), expected)
+    assert torch.equal(whole.log_probs(slice(8, 23)), expected[8:23])
 
 
 def test_blocks_of_one_model_stay_one_block():
     head, hidden = DenseHead(), [random(n, V, seed=n) for n in (3, 2)]
-    whole = joined([Rows(x, head) for x in hidden], chunk=8)
+    tokens = torch.tensor([4, 0, 2]), torch.tensor([1, 3])
+    whole = joined([Rows(x, head) for x in hidden], tokens, chunk=8)
     assert isinstance(whole, Rows)
     assert whole.chunk == 8
-    assert torch.equal(whole.hidden_NH, torch.cat(hidden))
+    assert torch.equal(whole.hidden_NH[torch.cat(tokens)], torch.cat(hidden))
 
 
 @pytest.mark.parametrize("request_", [("logp",), ("entropy",), ("top_k_logp", 3), ("kl", "other")])

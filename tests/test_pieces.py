@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gndpo.diagnostics import vocabulary_metrics
 from gndpo.gradients import gradients
-from gndpo.pieces import Piece, Portion, pieces
+from gndpo.pieces import Piece, Portion, pieces, portions
 from gndpo.prompts import Prompts
 from gndpo.reads import dry_run
 from gndpo.rng import uniform
@@ -33,26 +33,64 @@ SIZES = st.none() | st.integers(1, 9)
 def test_every_answer_is_in_one_piece_with_its_prompt(start, count, group, micro, answers):
     stop = start + count
     found = list(pieces(start, stop, group, micro, answers))
-    rows = [row for piece in found for row in range(piece.rows.start, piece.rows.stop)]
+    rows = torch.cat([piece.rows for piece in found]).tolist()
     assert rows == list(range(start * group, stop * group))
     for piece in found:
-        owners = [row // group for row in range(piece.rows.start, piece.rows.stop)]
-        assert sorted({*owners}) == list(range(piece.start, piece.stop))
-        assert piece.prompts == slice(piece.start, piece.stop)
-        assert piece.stop - piece.start <= (micro or count)
+        owners = (piece.rows // group).tolist()
+        assert sorted({*owners}) == piece.prompts.tolist()
+        assert len(piece.prompts) <= (micro or count)
         split = answers is not None and answers < group
-        assert not split or (piece.stop - piece.start == 1 and len(owners) <= answers)
-        assert split or len(owners) == (piece.stop - piece.start) * group
+        assert not split or (len(piece.prompts) == 1 and len(owners) <= answers)
+        assert split or len(owners) == len(piece.prompts) * group
+
+
+def shown(found):
+    return [(piece.prompts.tolist(), piece.rows.tolist()) for piece in found]
 
 
 def test_pieces_by_hand():
-    whole = [Piece(2, 5, slice(8, 20))]
-    assert list(pieces(2, 5, 4, None, None)) == whole
-    assert list(pieces(2, 5, 4, 9, 4)) == whole
-    two = [Piece(2, 4, slice(8, 16)), Piece(4, 5, slice(16, 20))]
-    assert list(pieces(2, 5, 4, 2, None)) == two
-    one = [Piece(2, 3, slice(8, 11)), Piece(2, 3, slice(11, 12))]
-    assert list(pieces(2, 3, 4, 2, 3)) == one
+    whole = [([2, 3, 4], [*range(8, 20)])]
+    assert shown(pieces(2, 5, 4, None, None)) == whole
+    assert shown(pieces(2, 5, 4, 9, 4)) == whole
+    two = [([2, 3], [*range(8, 16)]), ([4], [*range(16, 20)])]
+    assert shown(pieces(2, 5, 4, 2, None)) == two
+    assert shown(pieces(2, 3, 4, 2, 3)) == [([2], [8, 9, 10]), ([2], [11])]
+
+
+LENGTHS = st.lists(st.integers(1, 9), min_size=12, max_size=12).map(torch.tensor)
+
+
+@given(LENGTHS, LENGTHS, st.sampled_from([1, 2, 3]), st.integers(1, 80), st.integers(0, 2))
+def test_no_piece_is_larger_than_it_may_be(length_P, length_B, group, tokens, start):
+    """Each prompt, and each answer read, is as long as the longest beside it."""
+    P = 12 // group
+    portion = Portion(None, None, 4096, tokens)
+    found = list(portions(start, P, portion, length_P[:P], length_B))
+    rows = sorted(torch.cat([piece.rows for piece in found]).tolist())
+    assert rows == list(range(start * group, 12))
+    for piece in found:
+        p, b = len(piece.prompts), len(piece.rows)
+        assert (piece.rows // group).view(p, b // p).eq(piece.prompts[:, None]).all()
+        assert b == 1 or b == p * group or p == 1
+        size = p * length_P[piece.prompts].max() + b * length_B[piece.rows].max()
+        assert size <= tokens or b == 1
+
+
+def test_like_lengths_go_together():
+    """Prompts of 2 tokens with two answers each, 10 tokens at a time: the second and the fourth fit
+    together; the third is too long for one piece."""
+    length_B = torch.tensor([4, 1, 1, 1, 9, 5, 1, 1])
+    found = portions(0, 4, Portion(None, None, 4096, 10), torch.full((4,), 2), length_B)
+    assert shown(found) == [([1, 3], [2, 3, 6, 7]), ([0], [0, 1]), ([2], [5]), ([2], [4])]
+
+
+def test_a_piece_is_as_long_as_its_longest_answer():
+    mask_BT = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0]]).bool()
+    piece = Piece(torch.tensor([1]), torch.tensor([1, 2]))
+    ids_bt, mask_bt = piece.cut(torch.arange(9).view(3, 3), mask_BT)
+    assert ids_bt.tolist() == [[3, 4], [6, 7]]
+    assert mask_bt.tolist() == [[True, False], [True, True]]
+    assert piece.tokens(mask_BT).tolist() == [3, 4, 5]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +145,8 @@ PORTIONS = [
     Portion(None, 2, 7),
     Portion(2, 2, 4096),
     Portion(7, 5, 4096),
+    Portion(None, None, 4096, tokens=60),
+    Portion(None, None, 6, tokens=45),
 ]
 
 
@@ -176,7 +216,7 @@ def test_diagnoses_do_not_depend_on_the_portion(student, teacher, prompts, answe
     expected = vocabulary_metrics(*read, min(count, 3), WHOLE)
     found = vocabulary_metrics(*read, count, portion)
     assert found == pytest.approx(expected, abs=CLOSE)
-    first = replace(answers, **{name: x[: 2 * G] for name, x in vars(answers).items()})
+    first = replace(answers, **{name: x[: 2 * G] for name, x in answers.tensors.items()})
     two = Prompts([{}] * 2, [""] * 2, {"image": prompts.renderings["image"].select(slice(0, 2))})
     alone = vocabulary_metrics(Source.of(student), Source.of(teacher), two, first, 2, WHOLE)
     assert (found == pytest.approx(alone, abs=CLOSE)) == (count == 2)

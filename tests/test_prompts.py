@@ -1,13 +1,17 @@
 """Renderings: what is seen and in which context, made when they are first read."""
 
+from collections import Counter
+
 import pytest
 import torch
 from PIL import Image
+from transformers import GotOcr2ImageProcessorPil
+from twins import FAMILIES
 
 from gndpo.data.templates import columns_of, filled
 from gndpo.errors import UserError
 from gndpo.models.digits import IMAGE_TOKENS, build_processor
-from gndpo.models.processor import Processor
+from gndpo.models.processor import TOGETHER, Processor
 from gndpo.prompts import (
     Rendering,
     chat_text,
@@ -17,7 +21,9 @@ from gndpo.prompts import (
     stacked,
 )
 from gndpo.sources import Source
+from tests.models import conftest as models
 
+families = models.families
 CONTEXT = "what is {problem} ? sum {answer} top"
 PLAIN = "what is the sum of the four digits ?"
 
@@ -221,6 +227,69 @@ def test_long_prompts_are_refused_or_dropped_with_their_images(processor):
         make_prompts(ROWS, processor, max_tokens=max(lengths), context=CONTEXT)
     with pytest.raises(UserError, match="every prompt of this step is too long"):
         make_prompts(ROWS, processor, max_tokens=3, overlong="drop")
+
+
+@pytest.fixture
+def processed(monkeypatch):
+    """How often each picture went through the image processor, by its pixels."""
+    seen = Counter()
+    process = GotOcr2ImageProcessorPil._preprocess
+
+    def counting(self, images, **options):
+        seen.update(image.tobytes() for image in images)
+        return process(self, images, **options)
+
+    monkeypatch.setattr(GotOcr2ImageProcessorPil, "_preprocess", counting)
+    return seen
+
+
+def test_a_picture_is_processed_once_per_rendering_also_where_prompts_are_dropped(
+    processor, processed
+):
+    lengths = make_prompts(ROWS, processor).renderings["image"].length_P.tolist()
+    processed.clear()
+    made = make_prompts(ROWS, processor, max_tokens=max(lengths) - 1, overlong="drop")
+    assert (made.dropped, len(processed), {*processed.values()}) == (1, 3, {1})
+    for name in ("image", "text", "black", "degraded", "image", "black"):
+        assert len(made.renderings[name].images) == 2
+    assert processed.total() == 3 + 2 + 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_are_encoded_together_as_they_are_alone(families, family):
+    """More alike than go into one call, others with more, larger, or no images between them."""
+    family = families(family)
+    processor = family.processor(system="Think.")
+    sizes = [[(32, 32)], [(48, 32)], [(32, 32), (32, 48)], []]
+    rows = [
+        models.row_of(
+            "Sum" + " of" * (i % 5),
+            [picture(i).resize(size) for size in sizes[i % 4 if i % 3 else 0] if family.sees],
+        )
+        for i in range(3 * TOGETHER)
+    ]
+    made = make_prompts(rows, processor)
+    for name in ("image", "text", "black"):
+        together = made.renderings[name]
+        for i, row in enumerate(rows):
+            alone = make_prompts([row], processor).renderings[name]
+            some = together.select(torch.tensor([i])).narrow()
+            assert some.ids_PL.equal(alone.ids_PL)
+            assert some.images[0].keys() == alone.images[0].keys()
+            assert all(x.equal(alone.images[0][key]) for key, x in some.images[0].items())
+            marked = {key for key, x in some.kinds.items() if x.any()}
+            assert marked <= alone.kinds.keys() <= some.kinds.keys()
+            assert all(x.equal(some.kinds[key]) for key, x in alone.kinds.items())
+
+
+def test_the_one_row_of_many_that_does_not_fit_is_named():
+    template = "{{ '<IMG_CONTEXT>' * (2 if 'minus' in messages | string else 1) }}"
+    processor = Processor(build_processor(), chat_template=template)
+    rows = [row() | {"name": f"mine/{i}"} for i in range(4)]
+    assert len(make_prompts(rows, processor).renderings["image"].images) == 4
+    rows[2]["problem"] = "minus"
+    with pytest.raises(UserError, match=r"^row mine/2: its prompt and images do not fit together"):
+        make_prompts(rows, processor).renderings["image"]
 
 
 def test_a_template_may_name_every_column_and_braces_inside_them_stay():

@@ -8,6 +8,7 @@ import torch
 
 from gndpo.errors import UserError
 from gndpo.loss import answer_loss
+from gndpo.pieces import Piece
 from gndpo.reads import Reads, dry_run, random_scores
 from gndpo.rows import DenseHead, Rows
 from gndpo.scores import Scores
@@ -66,7 +67,9 @@ def run(strategy, scores, logits):
     trained = {"student", *(match.view for match in signal.matches)}
     rows = {name: Rows(logits[name][scores.mask_BT], DenseHead()) for name in trained}
     weight_BT = token_weights(scores.mask_BT, "token_mean")
-    loss = answer_loss(rows, scores, signal, reinforce, weight_BT, slice(0, 6))
+    loss = answer_loss(
+        rows, scores, signal, reinforce, weight_BT, Piece(torch.arange(6), torch.arange(6))
+    )
     return signal.advantage_BT, loss.total
 
 

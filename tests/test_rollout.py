@@ -1,33 +1,18 @@
-"""Sampling: the distribution it draws from, its edges, where answers end, that what it reports is
-what scoring finds; scripts that others began, and blends."""
+"""Sampling: where answers end, that what it reports is what scoring finds; scripts that others
+began, and guides."""
 
 import copy
-import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import chisquare
 from torch import nn
 
+from gndpo.drawing import blend, inverse_cdf
 from gndpo.models.vocabulary import Vocabulary
 from gndpo.policy import Policy
 from gndpo.rng import uniform
-from gndpo.rollout import (
-    Answers,
-    Guide,
-    Script,
-    blend,
-    blended,
-    divergence_of,
-    gathered,
-    generate,
-    inverse_cdf,
-)
-from gndpo.rows import NEVER
+from gndpo.rollout import Answers, Guide, Script, gathered, generate
 from gndpo.scores import DATA, STUDENT, TEACHER
 
 G, LIMIT = 8, 12
@@ -46,34 +31,6 @@ def answers(student, renderings, draws):
 def scored(policy, rendering, ids_BT):
     logp_BTV = policy.head.log_probs(policy.hidden(rendering, ids_BT))
     return logp_BTV.gather(-1, ids_BT[..., None])[..., 0].detach()
-
-
-def test_inverse_cdf_draws_from_the_distribution():
-    p_V = torch.tensor([0.02, 0.0, 0.3, 0.08, 0.25, 0.0, 0.35]).double()
-    logp_V = p_V.log().clamp_min(NEVER)
-    u = torch.from_numpy(uniform(1, "test", 0, [0], 20_000)[0])
-    counts = torch.bincount(inverse_cdf(logp_V.expand(20_000, 7), u), minlength=7).numpy()
-    drawn = p_V.numpy() > 0
-    assert not counts[~drawn].any()
-    assert chisquare(counts[drawn], 20_000 * p_V.numpy()[drawn]).pvalue > 0.01
-
-
-@given(seed=st.integers(0, 1000), V=st.integers(1, 30), u=st.floats(0, 1, exclude_max=True))
-def test_inverse_cdf_by_definition(seed, V, u):
-    logits = 3 * torch.randn(V, generator=torch.Generator().manual_seed(seed)).double()
-    logp_V = logits.log_softmax(-1)
-    v = inverse_cdf(logp_V[None], torch.tensor([u], dtype=torch.double)).item()
-    cdf = [0.0, *logp_V.exp().cumsum(0).tolist()]
-    assert cdf[v] - 1e-9 <= u <= cdf[v + 1] + 1e-9
-
-
-@pytest.mark.parametrize("dtype", [torch.float, torch.double])
-@pytest.mark.parametrize("u", [0.0, 5e-324, 1 - 2**-53, np.nextafter(1, 0), 1.0])
-def test_the_edges_of_the_interval_draw_ids_that_can_be_drawn(u, dtype):
-    logp_V = torch.full((6,), NEVER)
-    logp_V[[2, 3]] = math.log(0.5)
-    u_B = torch.tensor([u], dtype=dtype)
-    assert inverse_cdf(logp_V[None], u_B).item() == (2 if u < 0.5 else 3)
 
 
 def test_answers_end_at_their_first_eos_which_counts(student, answers):
@@ -177,6 +134,20 @@ def test_mask_of_answers_and_their_copies():
     assert answers.repeat(2).ids_BT.shape == (4, 3)
 
 
+@pytest.mark.parametrize("micro", [None, 2])
+def test_kept_hidden_states_predict_the_tokens(student, renderings, draws, answers, micro):
+    """Those of one forward over the finished answers; zeros at padding."""
+    options = {"group": G, "max_tokens": LIMIT, "uniform_BT": draws, "micro": micro}
+    kept = generate(student, renderings["image"], keep_hidden=True, **options)
+    assert answers.hidden_BTH is None
+    hidden_BTH = student.hidden(renderings["image"], kept.ids_BT).detach()
+    expected_BTH = hidden_BTH * kept.mask_BT[..., None]
+    torch.testing.assert_close(kept.hidden_BTH, expected_BTH, atol=1e-9, rtol=0)
+    assert not kept.hidden_BTH[~kept.mask_BT].any()
+    assert torch.equal(kept.repeat(2).hidden_BTH[::2], kept.hidden_BTH)
+    assert answers.repeat(2).hidden_BTH is None
+
+
 @pytest.fixture(scope="module")
 def foreign(teacher, renderings):
     """Answers of another author, and how many of their tokens each row is given: none, a third,
@@ -255,7 +226,7 @@ def test_a_script_of_whole_answers_leaves_nothing_to_write(student, renderings, 
     script = Script(answers.ids_BT, answers.length_B, answers.logp_BT, answers.author_BT)
     image = renderings["image"]
     got = generate(student, image, group=G, max_tokens=LIMIT, uniform_BT=draws, script=script)
-    for name, x in vars(answers).items():
+    for name, x in answers.tensors.items():
         assert torch.equal(getattr(got, name), x), name
 
 
@@ -293,77 +264,6 @@ def test_a_script_longer_than_the_limit_is_cut_there(student, renderings, draws)
     others = torch.arange(3 * G) != 3
     assert torch.equal(got.ids_BT[others], plain.ids_BT[others])
     assert torch.equal(got.truncated_B[others], plain.truncated_B[others])
-
-
-P_BV = torch.tensor(
-    [[1.0, 0.5, 0.0, -0.5, -1.0], [0.0, 1.0, 0.5, 0.0, -1.0], [0.5, -1.0, 1.0, 0.0, 2.0]]
-).double()
-Q_BV = torch.tensor(
-    [[2.0, 0.0, 0.5, -1.0, -2.0], [0.5, 1.0, 1.5, -1.0, 0.0], [2.0, 1.0, 0.0, 0.5, -3.0]]
-).double()
-
-
-def blend_of(beta):
-    beta_B1 = torch.as_tensor(beta, dtype=torch.double).expand(3).reshape(3, 1)
-    return blended(P_BV.log_softmax(-1), Q_BV.log_softmax(-1), beta_B1)
-
-
-def kl_to_student(logm_BV):
-    return divergence_of(logm_BV, P_BV.log_softmax(-1))[:, 0]
-
-
-def test_a_blend_by_hand():
-    """p^(1/2) q^(1/2) in proportion; its KL to p."""
-    p_BV, q_BV = P_BV.softmax(-1), Q_BV.softmax(-1)
-    mean_BV = (p_BV * q_BV).sqrt()
-    torch.testing.assert_close(blend_of(0.5).exp(), mean_BV / mean_BV.sum(-1, keepdim=True))
-    expected = torch.tensor([0.05969133, 0.04796192, 0.69032334]).double()
-    torch.testing.assert_close(kl_to_student(blend_of(0.5)), expected, atol=1e-8, rtol=0)
-    torch.testing.assert_close(blend_of(0.0).exp(), p_BV)
-    torch.testing.assert_close(blend_of(1.0).exp(), q_BV)
-
-
-def test_the_budget_chooses_the_blend():
-    """beta* for 0.02 nats, by bisection elsewhere."""
-    found = blend(P_BV.log_softmax(-1), Q_BV.log_softmax(-1), 0.02)
-    expected = blend_of([0.27976408, 0.31488034, 0.07277359])
-    torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
-    torch.testing.assert_close(
-        kl_to_student(found), torch.full((3,), 0.02).double(), atol=1e-8, rtol=0
-    )
-
-
-@given(low=st.floats(0, 1), high=st.floats(0, 1), seed=st.integers(0, 1000))
-def test_the_kl_of_a_blend_grows_with_its_share(low, high, seed):
-    generator = torch.Generator().manual_seed(seed)
-    p_BV, q_BV = (3 * torch.randn(2, 6, 9, generator=generator).double()).log_softmax(-1)
-    low, high = sorted((low, high))
-    kl = [
-        divergence_of(blended(p_BV, q_BV, torch.full((6, 1), beta).double()), p_BV)
-        for beta in (low, high)
-    ]
-    assert (kl[0] <= kl[1] + 1e-12).all()
-
-
-@given(budget=st.floats(1e-4, 3), seed=st.integers(0, 1000))
-def test_a_blend_uses_its_budget_or_is_the_guide(budget, seed):
-    generator = torch.Generator().manual_seed(seed)
-    p_BV, q_BV = (2 * torch.randn(2, 6, 9, generator=generator).double()).log_softmax(-1)
-    found_BV = blend(p_BV, q_BV, budget)
-    kl_B, whole_B = divergence_of(found_BV, p_BV)[:, 0], divergence_of(q_BV, p_BV)[:, 0]
-    torch.testing.assert_close(kl_B, whole_B.clamp(max=budget), atol=1e-6, rtol=0)
-    inside_B = whole_B <= budget
-    torch.testing.assert_close(found_BV[inside_B], q_BV[inside_B], atol=1e-12, rtol=0)
-
-
-def test_a_blend_keeps_forbidden_ids_impossible():
-    forbidden = torch.tensor([1, 3])
-    p_BV, q_BV = (x.index_fill(1, forbidden, NEVER).log_softmax(-1) for x in (P_BV, Q_BV))
-    for budget in (1e-6, 0.02, 10.0):
-        found_BV = blend(p_BV.float(), q_BV.float(), budget)
-        assert found_BV.isfinite().all()
-        assert not found_BV.exp()[:, forbidden].any()
-        torch.testing.assert_close(found_BV.exp().sum(-1), torch.ones(3))
 
 
 @pytest.fixture(scope="module")
@@ -427,13 +327,16 @@ def test_some_prompts_at_a_time_get_the_same_answers(
     request, student, renderings, draws, micro, extra
 ):
     """With their own draws, their own part of a script, and what the guide reads of them."""
-    options = {"group": G, "max_tokens": LIMIT, "uniform_BT": draws, **extra(request)}
+    options = {"group": G, "max_tokens": LIMIT, "uniform_BT": draws, "keep_hidden": True}
+    options |= extra(request)
     whole, parts = (
         generate(student, renderings["image"], micro=size, **options) for size in (None, micro)
     )
     for name in ("ids_BT", "length_B", "truncated_B", "author_BT"):
         assert torch.equal(getattr(parts, name), getattr(whole, name)), name
-    torch.testing.assert_close(parts.logp_BT, whole.logp_BT, atol=1e-6, rtol=0)
+    for name in ("logp_BT", "hidden_BTH"):
+        a, b = getattr(parts, name), getattr(whole, name)
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
 def test_greedy_answers_are_as_wide_as_the_longest_of_all_parts(student, renderings):

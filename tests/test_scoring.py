@@ -112,7 +112,7 @@ def test_views_differ_by_weights_and_rendering(dense_views):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ratio_is_1_before_the_first_update(
-    make_strategy, student, teacher, prompts, answers, name
+    make_strategy, student, teacher, prompts, answers, name, piece
 ):
     """Scores without gradient, then the loss with gradient, prompt by prompt: old equals
     current."""
@@ -132,7 +132,8 @@ def test_ratio_is_1_before_the_first_update(
             prompt = prompts.renderings[source.rendering].select(slice(p, p + 1))
             hidden_bTH = source.policy.hidden(prompt, scores.ids_BT[part])
             current[view] = Rows(hidden_bTH[mask_bT], source.policy.head)
-        loss = answer_loss(current, scores, signal, reinforce, weight_BT[part], part)
+        own = piece(part, scores)
+        loss = answer_loss(current, scores, signal, reinforce, weight_BT, own)
         assert loss.ratio_max.item() == pytest.approx(1, abs=1e-5)
         assert loss.total.requires_grad
         (gradient,) = torch.autograd.grad(loss.total, [student.head.linear.weight])

@@ -119,7 +119,7 @@ def test_every_row_is_scored_by_its_own_teacher(
 
 @pytest.mark.parametrize("strategy", ["full_kl", "top_k_kl", "trust_region"])
 def test_a_loss_takes_each_prompt_from_its_own_teacher(
-    make_strategy, student, teacher, narrow, both, prompts, answers, strategy
+    make_strategy, student, teacher, narrow, both, prompts, answers, strategy, piece
 ):
     """Whole distributions and top-k supports, prompt by prompt."""
     strategy = make_strategy(strategy)
@@ -145,7 +145,8 @@ def test_a_loss_takes_each_prompt_from_its_own_teacher(
             rendering = prompts.renderings["image"].select(slice(p, p + 1))
             hidden_bTH = student.hidden(rendering, answers.ids_BT[part])
             rows = Rows(hidden_bTH[answers.mask_BT[part]], student.head)
-            loss = answer_loss({"student": rows}, scores, signal, reinforce, weight_BT[part], part)
+            own = piece(part, scores)
+            loss = answer_loss({"student": rows}, scores, signal, reinforce, weight_BT, own)
             yield loss.total.item()
 
     several = list(losses(both))

@@ -142,7 +142,9 @@ def test_on_policy_all_surrogates_agree(outcome, dense, surrogate):
     aggregation=st.sampled_from(AGGREGATIONS),
     surrogate=st.sampled_from(sorted(SURROGATES)),
 )
-def test_loss_does_not_depend_on_the_split(outcome, dense, seed, cuts, aggregation, surrogate):
+def test_loss_does_not_depend_on_the_split(
+    outcome, dense, piece, seed, cuts, aggregation, surrogate
+):
     """Off-policy, advantage and matches of two views: microbatches sum to the whole, in value and
     gradient."""
     views, current = dense(seed, V=9), dense(seed + 1, V=9).logits
@@ -163,7 +165,8 @@ def test_loss_does_not_depend_on_the_split(outcome, dense, seed, cuts, aggregati
         part = slice(start, stop)
         mask_bT = views.batch["mask"][part]
         rows = {name: Rows(leaf[part][mask_bT], DenseHead()) for name, leaf in leaves.items()}
-        loss = answer_loss(rows, whole.scores, whole.signal, loss_of, weight_BT[part], part)
+        own = piece(part, whole.scores)
+        loss = answer_loss(rows, whole.scores, whole.signal, loss_of, weight_BT, own)
         loss.total.backward()
         value += loss.total.item()
     assert value == pytest.approx(whole.value, abs=1e-10)

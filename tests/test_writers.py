@@ -70,7 +70,9 @@ def desk(student, teacher, renderings):
 
 def equal(a, b):
     """The same answers, bit by bit."""
-    return all(torch.equal(x, getattr(b, name)) for name, x in vars(a).items())
+    return a.tensors.keys() == b.tensors.keys() and all(
+        torch.equal(x, b.tensors[name]) for name, x in a.tensors.items()
+    )
 
 
 def same_tokens(a, b, rows_B=slice(None)):
@@ -120,8 +122,23 @@ WRITERS = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_writer_answers_some_prompts_at_a_time_as_it_answers_all(desk, name, micro):
     expected, got = (WRITERS[name](desk(step=3, micro=size)) for size in (None, micro))
-    for field, x in vars(expected).items():
+    for field, x in expected.tensors.items():
         torch.testing.assert_close(getattr(got, field), x, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_students_hidden_states_stay_where_it_read_the_answers(
+    desk, student, renderings, name, tmp_path
+):
+    """Also at tokens that it did not write; the teacher's own answers have none."""
+    answers = WRITERS[name](desk(step=3, keep_hidden=True))
+    assert (answers.hidden_BTH is None) == (name == "teacher")
+    if answers.hidden_BTH is not None:
+        hidden_BTH = student.hidden(renderings["image"], answers.ids_BT).detach()
+        expected_BTH = hidden_BTH * answers.mask_BT[..., None]
+        torch.testing.assert_close(answers.hidden_BTH, expected_BTH, atol=1e-9, rtol=0)
+    writers.keep(answers, tmp_path / "answers.safetensors")
+    assert "hidden_BTH" not in load_file(tmp_path / "answers.safetensors")
 
 
 @pytest.mark.parametrize("name", ["student", "teacher"])
@@ -174,7 +191,7 @@ def test_a_cache_gives_the_same_answers_without_the_model(desk, tmp_path, asked)
     assert len(asked) == 1
     assert equal(first, again)
     assert equal(first, writers.teacher(desk(), cache=None))
-    for name, x in vars(again).items():
+    for name, x in again.tensors.items():
         assert x.dtype == getattr(first, name).dtype
     other = desk(student=Source.of(desk().teacher.policy), step=7, draws=draws_of(0))
     assert equal(first, writers.teacher(other, cache=str(tmp_path)))  # not the teacher's business
@@ -255,7 +272,7 @@ def test_a_file_that_was_not_finished_is_never_read(desk, tmp_path, asked, monke
     assert len(asked) == 2
     assert equal(answers, writers.teacher(desk(), cache=None))
     (file,) = (tmp_path / "answers").glob("*.safetensors")
-    assert load_file(file).keys() == vars(answers).keys()
+    assert load_file(file).keys() == answers.tensors.keys()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(desk, tmp_path):

@@ -29,13 +29,15 @@ READS = {
 @dataclass(frozen=True)
 class Layer:
     """What one layer saves, bytes: per token, per key, per pair of token and key. width: bytes of
-    its input, per token; work: of what comes and goes while it is computed, per token."""
+    its input, per token; work: of what comes and goes while it is computed, per token; feed: of
+    what the feed-forward saves, per token."""
 
     token: int
     key: int
     pair: int
     width: int
     work: int
+    feed: int
 
     def saved(self, rows: int, tokens: int, keys: int) -> int:
         """Without what grows with tokens * keys."""
@@ -74,15 +76,16 @@ def language_layer(model: PreTrainedModel) -> Layer:
     # Every query head gets keys of its own under a mask; of a single key head SDPA takes a view.
     repeated = attention == "eager" or (attention == "sdpa" and config.num_key_value_heads > 1)
     key = 2 * e * (shape.Q if repeated else shape.K)
-    return Layer(token_bytes(layer, shape), key, pair, e * shape.H, work_bytes(layer, shape))
+    work, feed = work_bytes(layer, shape), feed_bytes(layer, shape)
+    return Layer(token_bytes(layer, shape), key, pair, e * shape.H, work, feed)
 
 
 def vision_layer(model: PreTrainedModel) -> Layer:
     """Patches see each other without a mask."""
     shape = Shape.of(model.config.vision_config, model.dtype.itemsize)
     layer = layers_of(model, "vision")[0]
-    key, work = 2 * shape.e * shape.Q, work_bytes(layer, shape)
-    return Layer(token_bytes(layer, shape), key, 0, shape.e * shape.H, work)
+    key, work, feed = 2 * shape.e * shape.Q, work_bytes(layer, shape), feed_bytes(layer, shape)
+    return Layer(token_bytes(layer, shape), key, 0, shape.e * shape.H, work, feed)
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,19 @@ def token_bytes(layer: nn.Module, shape: Shape) -> int:
     ]  # InternViT's, of the branches' outputs
     return (
         sum(norm_bytes(name, module, shape) for name, module in norms(layer))
-        + linear_inputs(layer, shape)
+        + sum(linear_inputs(layer, shape).values())
         + 2 * shape.Q * shape.e
         + 4 * shape.Q // shape.head
         + (3 if gated(layer) else 1) * shape.I * shape.e
         + sum(p.numel() for p in scales) * shape.e
     )
+
+
+def feed_bytes(layer: nn.Module, shape: Shape) -> int:
+    """The feed-forward's part of it, without its norms."""
+    inputs = linear_inputs(layer, shape)
+    inner = (3 if gated(layer) else 1) * shape.I * shape.e
+    return inner + sum(inputs.get(name, 0) for name in ("feed_forward", "down"))
 
 
 def work_bytes(layer: nn.Module, shape: Shape) -> int:
@@ -148,7 +158,7 @@ def norm_bytes(name: str, norm: Any, shape: Shape) -> int:
     return times * (4 * width + 4 + (again * width if norm.weight.requires_grad else 0))
 
 
-def linear_inputs(layer: nn.Module, shape: Shape) -> int:
+def linear_inputs(layer: nn.Module, shape: Shape) -> dict[str, int]:
     """Inputs of the linear layers that train, each once. Low-rank matrices in another dtype than
     the model (peft: float32) each keep a copy of their own. Attention's output is counted there."""
     found: dict[str, int] = {}
@@ -161,4 +171,4 @@ def linear_inputs(layer: nn.Module, shape: Shape) -> int:
         if same and not shared:
             continue
         found[shared[0] if same else name] = module.in_features * size
-    return sum(found.values())
+    return found

@@ -15,6 +15,7 @@ from gndpo.memory.activations import language_layer, layers_of, vision_layer
 from gndpo.memory.sizes import Sizes
 from gndpo.models.packing import MASKED
 from gndpo.models.parts import trained
+from gndpo.rows import rows_at_once
 
 MASTER = 4
 """Bytes per number of master copies; of gradients and optimizer states too, more where the
@@ -114,7 +115,7 @@ def scoring(models: Sequence[PreTrainedModel], sizes: Sizes) -> dict[str, int]:
     return {
         "cache": max(cache_bytes(model, sizes.rows, sizes.cached) for model in models),
         "scoring": max(forward(model, sizes.P, sizes.rows, sizes) for model in models),
-        "head": 20 * head_rows(sizes) * ids_of(models[0]),
+        "head": 20 * head_rows(sizes, ids_of(models[0])) * ids_of(models[0]),
     }
 
 
@@ -143,7 +144,11 @@ def update(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
     mask, and one layer in full. The mask of the answers exists once; that of the prompts is made
     anew by every layer, and so are the scores of eager attention.
     """
-    layer, count = language_layer(student), len(layers_of(student, "language"))
+    layer, count, ids = (
+        language_layer(student),
+        len(layers_of(student, "language")),
+        ids_of(student),
+    )
     P, S = sizes.P, sizes.packed
     scored = student.config._attn_implementation == "eager"
     if sizes.checkpointing:
@@ -154,6 +159,7 @@ def update(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
         L, T = sizes.prompt_tokens, sizes.answer_tokens
         passes = [(P, L, L), (sizes.rows, T - 1, sizes.cached)]
         saved = count * sum(layer.saved(*shape) for shape in passes)
+        saved -= P * (L - 1) * layer.feed  # the last layer's: `gndpo.policy.ends_only`
         masks = mask_bytes(student, sizes.rows * (T - 1) * sizes.cached)
         masks += count * (layer.pairs(*passes[0]) + scored * layer.pairs(*passes[1]))
         work = max(layer.alive(*shape) for shape in passes)
@@ -162,7 +168,7 @@ def update(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
         "activations": len(sizes.trained) * (saved + last) + work,
         "attention masks": len(sizes.trained) * masks,
         "vision": vision(student, sizes),
-        "head": head_bytes(len(sizes.whole)) * head_rows(sizes) * ids_of(student),
+        "head": head_bytes(len(sizes.whole)) * head_rows(sizes, ids) * ids,
     }
 
 
@@ -186,14 +192,14 @@ def vision(student: PreTrainedModel, sizes: Sizes) -> int:
 
 
 def head_bytes(views: int) -> int:
-    """Per row and id, with the backward pass: 12 for the sampled tokens alone; with targets that
-    are whole distributions 29, of several views mixed 4 + 12 * views (measured; a Jensen-Shannon
-    mix of directions takes 53)."""
-    return max(29, 4 + 12 * views) if views else 12
+    """Per row and id, with the backward pass: 12 for the sampled tokens alone; 20 with a target
+    that is a whole distribution, 24 where it pulls forward (measured; a Jensen-Shannon mix takes
+    52)."""
+    return 24 if views else 12
 
 
-def head_rows(sizes: Sizes) -> int:
-    return min(sizes.portion.chunk, sizes.rows * sizes.answer_tokens)
+def head_rows(sizes: Sizes, ids: int) -> int:
+    return min(rows_at_once(sizes.portion.chunk, ids), sizes.rows * sizes.answer_tokens)
 
 
 def ids_of(model: PreTrainedModel) -> int:

@@ -60,13 +60,22 @@ class Sizes:
     @property
     def P(self) -> int:
         """Prompts per forward; a part of a group goes alone (`gndpo.pieces`)."""
-        whole = self.answers == self.group
-        return min(self.portion.micro or self.prompts, self.prompts) if whole else 1
+        if self.answers < self.group:
+            return 1
+        limits = [self.portion.micro or self.prompts, self.prompts]
+        if self.portion.tokens is not None:
+            own = self.prompt_tokens + self.group * self.answer_tokens
+            limits.append(max(1, self.portion.tokens // own))
+        return min(limits)
 
     @property
     def answers(self) -> int:
         """Of a prompt, per forward."""
-        return min(self.portion.answers or self.group, self.group)
+        limits = [self.portion.answers or self.group, self.group]
+        if self.portion.tokens is not None:
+            left = self.portion.tokens - self.prompt_tokens
+            limits.append(max(1, left // self.answer_tokens))
+        return min(limits)
 
     @property
     def rows(self) -> int:

@@ -54,18 +54,21 @@ def pack_masks(
 
 
 def answer_masks(
-    model: PreTrainedModel, mask_BL: Tensor, written: int, length: int
-) -> Tensor | dict[str, Tensor]:
+    model: PreTrainedModel, mask_BL: Tensor, written: int, length: int, width: int
+) -> Tensor | dict[str, Tensor] | None:
     """What `length` further tokens of an answer see behind their prompt and `written` tokens of
-    their own: all of it, up to themselves. One token, and kernels that are causal by themselves,
-    need to know the padding alone."""
+    their own, in a cache `width` wide: all up to themselves. One token without padding sees
+    everything (None), and kernels that are causal by themselves need to know the padding alone."""
     B, L = mask_BL.shape
     K = L + written + length
-    valid_BK = torch.cat([mask_BL, mask_BL.new_ones(B, K - L)], 1)
-    if length == 1 or model.config._attn_implementation not in MASKED:
+    behind_BK = mask_BL.new_ones(B, K - L), mask_BL.new_zeros(B, width - K)
+    valid_BK = torch.cat([mask_BL, *behind_BK], 1)
+    if model.config._attn_implementation not in MASKED:
         return valid_BK.long()
-    order_K = torch.arange(K, device=mask_BL.device)
-    order_t = order_K[L + written :]
+    if length == 1 and width == K and bool(mask_BL.all()):
+        return None
+    order_K = torch.arange(width, device=mask_BL.device)
+    order_t = order_K[L + written : K]
     return as_attention(model, valid_BK[:, None] & (order_t[:, None] >= order_K), order_t, order_K)
 
 

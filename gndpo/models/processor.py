@@ -1,12 +1,14 @@
 """How a pair reads a prompt: chat template, tokenizer and, for models that see, image processor."""
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
@@ -16,6 +18,10 @@ from gndpo.errors import UserError
 
 ANSWER = "42"
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+Pictures = Sequence[Image.Image]
+"""The images of one prompt."""
+TOGETHER = 8
+"""Prompts per call of a processor: calls are dear, and so is the memory of many images at once."""
 UNFILLED = (TemplateError, TypeError, ValueError, ArithmeticError)
 """What a chat template raises that is missing, broken, or not made for the turns it is given."""
 
@@ -124,32 +130,57 @@ class Processor:
             return list(parts)
         return "".join(part.get("text", "") for part in parts)
 
-    def encode(self, chat: str, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+    def encode(self, chat: str, images: Pictures) -> dict[str, Tensor]:
         """input_ids [1, L] without padding, and what else the model takes; placeholders
         multiplied to the images' features. An end that the tokenizer adds by itself is cut off:
         the answer is still to come."""
-        # A template that begins with the mark of a text's beginning would get it twice.
-        begins = self.tokenizer.bos_token
-        bare = self.image_processor is None or bool(begins and chat.startswith(begins))
-        if images:
-            batch = self.own(
-                text=[chat],
-                images=list(images),
-                add_special_tokens=not bare,
-                return_tensors="pt",
-                **self.image_arguments,
-            )
+        return self.encode_all([chat], [images])[0]
+
+    def encode_all(
+        self, chats: Sequence[str], images: Sequence[Pictures]
+    ) -> list[dict[str, Tensor]]:
+        """`encode` of every prompt; those that are alike go through in one call."""
+        alike: dict[Any, list[int]] = defaultdict(list)
+        for i, (chat, shown) in enumerate(zip(chats, images, strict=True)):
+            alike[self.likeness(chat, shown)].append(i)
+        found: dict[int, dict[str, Tensor]] = {}
+        parts = [of[i : i + TOGETHER] for of in alike.values() for i in range(0, len(of), TOGETHER)]
+        for which in parts:
+            part = self.encode_alike([chats[i] for i in which], [images[i] for i in which])
+            found.update(zip(which, part, strict=True))
+        return [found[i] for i in range(len(chats))]
+
+    def likeness(self, chat: str, images: Pictures) -> tuple[Any, ...]:
+        """Prompts that share it begin alike and have equally many placeholders and pixels."""
+        marks = [chat.count(token) for token in self.placeholders]
+        return (self.begins(chat), *marks, *(image.size for image in images))
+
+    def begins(self, chat: str) -> bool:
+        """Whether the template has written the mark of a text's beginning, which the tokenizer
+        would write once more."""
+        mark = self.tokenizer.bos_token
+        return bool(mark and chat.startswith(mark))
+
+    def encode_alike(
+        self, chats: Sequence[str], images: Sequence[Pictures]
+    ) -> list[dict[str, Tensor]]:
+        """`encode` of prompts that are alike: each has the same share of what the images become."""
+        special = self.image_processor is not None and not self.begins(chats[0])
+        told: dict[str, Any] = {"text": list(chats), "add_special_tokens": special}
+        if any(images):
+            shown = {**self.image_arguments, "return_tensors": "pt"}
+            batch = self.own(images=[list(x) for x in images], images_kwargs=shown, **told)
         else:
-            batch = self.tokenizer(
-                [chat],
-                add_special_tokens=not bare,
-                return_token_type_ids=False,
-                return_tensors="pt",
-            )
-        ids_1L, end = batch["input_ids"], self.tokenizer.eos_token
-        if end and ids_1L[0, -1] == self.tokenizer.eos_token_id and not chat.endswith(end):
-            return {name: x[:, :-1] if name in PER_TOKEN else x for name, x in batch.items()}
-        return dict(batch)
+            batch = self.tokenizer(**told, return_token_type_ids=False)
+        shares = {name: x.chunk(len(chats)) for name, x in batch.items() if name not in PER_TOKEN}
+        names = [name for name in PER_TOKEN if name in batch]
+        eos, end = self.tokenizer.eos_token_id, self.tokenizer.eos_token
+        prompts = []
+        for i, (chat, ids) in enumerate(zip(chats, batch["input_ids"], strict=True)):
+            stop = -1 if end and ids[-1] == eos and not chat.endswith(end) else None
+            tokens = {name: torch.tensor([batch[name][i][:stop]]) for name in names}
+            prompts.append(tokens | {name: x[i] for name, x in shares.items()})
+        return prompts
 
     def save(self, folder: Path) -> None:
         self.own.save_pretrained(folder)

@@ -162,7 +162,7 @@ def test_an_endless_gamma_leaves_the_visual_target_alone(vgs):
     close(target, blind.student_text.rows.log_probs(), 1e-8)
 
 
-def test_splitting_the_step_changes_nothing(vgs, outcome, dense):
+def test_splitting_the_step_changes_nothing(vgs, outcome, dense, piece):
     """Quantiles and denominators are the step's, not the microbatch's."""
     views = dense(seed=12)
     whole = outcome(vgs(low_quantile=0.4), views.logits, **views.batch)
@@ -174,7 +174,7 @@ def test_splitting_the_step_changes_nothing(vgs, outcome, dense):
             view: Rows(views.logits[view][part][valid_bT], DenseHead())
             for view in ("student", "student_text")
         }
-        args = (whole.scores, whole.signal, reinforce, weight_BT[part], part)
+        args = (whole.scores, whole.signal, reinforce, weight_BT, piece(part, whole.scores))
         total += answer_loss(current, *args).total.item()
     assert total == pytest.approx(whole.value, abs=1e-12)
 

@@ -28,7 +28,8 @@ def passes(model, P, G, L, T):
     shapes = [(P, L, L), (P * G, T - 1, L + T - 1)]
     kept = sum(layer.saved(*shape) + layer.pairs(*shape) for shape in shapes)
     width = model.config.get_text_config().hidden_size
-    return count * kept + (P * L + P * G * (T - 1)) * width * (4 + model.dtype.itemsize)
+    kept = count * kept - P * (L - 1) * layer.feed
+    return kept + (P * L + P * G * (T - 1)) * width * (4 + model.dtype.itemsize)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

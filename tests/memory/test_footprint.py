@@ -15,7 +15,7 @@ from meters import (
 )
 from torch.testing._internal.two_tensor import TwoTensor
 
-from gndpo.loss import rows_loss
+from gndpo.loss import at_once, recomputed
 from gndpo.memory import footprint
 from gndpo.models.masters import Masters
 from gndpo.models.parts import trained
@@ -123,9 +123,10 @@ def test_peaks_without_gradients_are_predicted_within_20_percent(shape):
 
 @pytest.mark.parametrize(
     ("views", "direction"),
-    [(0, "reverse"), (1, "reverse"), (1, "forward"), (2, "reverse"), (3, "reverse")],
+    [(0, "reverse"), (1, "reverse"), (1, "forward"), (3, "reverse"), (3, "forward")],
 )
-def test_bytes_of_the_head_per_row_and_id(views, direction):
+@pytest.mark.parametrize("way", [at_once, recomputed])
+def test_bytes_of_the_head_per_row_and_id(views, direction, way):
     n, V, H = 256, 3000, 8
     vocabulary = Vocabulary(size=V, eos=(1,), pad=0, forbidden=(0,))
     ids_BT, mask_BT = torch.randint(1, V, (4, n // 4)), torch.ones(4, n // 4, dtype=torch.bool)
@@ -153,9 +154,10 @@ def test_bytes_of_the_head_per_row_and_id(views, direction):
     match = Match("kl", torch.ones(ids_BT.shape), target, direction)
     student = rows(True)
     with peak() as measured:
-        logp_N, terms_NM = rows_loss(student, [match] if views else [], scores, 0)
-        (logp_N.sum() + terms_NM.sum()).backward()
-    assert 0.98 < footprint.head_bytes(views) * n * V / measured[0] < 1.2
+        take, matches = (way, [match]) if views else (recomputed, [])
+        logp_N, total, _ = take(student, matches, scores, torch.arange(n), torch.ones(n))
+        (total if views else logp_N.sum()).backward()
+    assert 0.98 < footprint.head_bytes(views) * n * V / measured[0] < 1.21
 
 
 def test_portions_bound_what_is_alive_at_once():
@@ -165,7 +167,14 @@ def test_portions_bound_what_is_alive_at_once():
     assert (few.P, few.rows, few.at_once) == (2, 8, 3)
     part = sizes(P=8, G=4, portion=Portion(micro=2, answers=3, chunk=64))
     assert (part.P, part.rows, part.packed) == (1, 3, 40 + 3 * 32)
-    assert footprint.head_rows(part) == 64
+    assert footprint.head_rows(part, 150) == 64
+    none = sizes(P=8, G=4, portion=Portion(micro=None, answers=None, chunk=None))
+    assert footprint.head_rows(none, 150) == 32 * 33
+    assert footprint.head_rows(none, 2**20) == 8
+    tokens = sizes(P=8, G=4, portion=Portion(None, None, None, tokens=2 * (40 + 4 * 33)))
+    assert (tokens.P, tokens.rows) == (2, 8)
+    tight = sizes(P=8, G=4, portion=Portion(None, None, None, tokens=40 + 2 * 33))
+    assert (tight.P, tight.rows) == (1, 2)
 
 
 def test_whole_views_keep_hidden_states_and_a_trained_head_is_copied():
