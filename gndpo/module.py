@@ -1,8 +1,9 @@
 """The LightningModule: one step, read from top to bottom, is prompts, rollout, scores, strategy,
 loss, gradients, logs."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from gndpo import checkpoints
 from gndpo.clock import Clock
 from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
-from gndpo.encodings import remembering
+from gndpo.encodings import Encodings, remembering
 from gndpo.evaluation import grade
 from gndpo.loss import Surrogate
 from gndpo.metrics import rollout_metrics, score_metrics, signal_metrics
@@ -57,12 +58,8 @@ class Distillation(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.student, self.teachers, self.processor = student, teachers, processor
-        self.strategy, self.surrogate, self.writer, self.reward = (
-            strategy,
-            surrogate,
-            writer,
-            reward,
-        )
+        self.strategy, self.surrogate = strategy, surrogate
+        self.writer, self.reward = writer, reward
         self.make_optimizer, self.settings = make_optimizer, settings
         self.reads = dry_run(strategy, student.vocabulary.size)
         self.step = 0
@@ -161,17 +158,19 @@ class Distillation(LightningModule):
         )
 
     def remembering(self, prompts: Prompts) -> AbstractContextManager[None]:
-        """Prompts are read once where one forward takes all of them; with gradients, where one
-        backward does."""
-        if not (self.settings.reuse.prompts and self.settings.in_one_piece):
-            return nullcontext()
-        keeps = not (self.on_schedule() or self.student.model.is_activation_checkpointing)
-        trained = {self.sources[name].rendering for name in self.reads.trained} if keeps else ()
-        return remembering(self.student, self.teachers.of.values(), prompts, trained)
+        """What was read of the prompts serves again; with gradients where one backward takes it."""
+        s = self.settings
+        whole = s.reuse.prompts and s.in_one_piece
+        apart = self.on_schedule() or self.student.model.is_activation_checkpointing
+        learns = whole and not apart
+        trained = {self.sources[name].rendering for name in self.reads.trained if learns}
+        kept = functools.partial(Encodings, prompts=prompts, whole=whole, images=s.reuse.images)
+        return remembering(
+            kept(self.student, trained=trained), [kept(x) for x in self.teachers.of.values()]
+        )
 
     def roll(self, prompts: Prompts) -> Answers:
-        """G answers per prompt, everyone in eval mode; draws depend on (seed, step, answer)
-        alone."""
+        """G answers per prompt; draws depend on (seed, step, answer) alone."""
         s = self.settings
         self.student.eval()
         desk = Desk(

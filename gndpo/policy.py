@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
+from gndpo.models.features import taken
 from gndpo.models.packing import answer_masks, following, in_grid, pack_masks, positions
 from gndpo.models.vocabulary import Vocabulary
 from gndpo.prompts import Rendering
@@ -128,6 +129,14 @@ def ends_only(backbone: Any) -> Iterator[None]:
         handle.remove()
 
 
+class Memory(Protocol):
+    """What a policy has read before (`gndpo.encodings`)."""
+
+    def prefix(self, rendering: Rendering) -> Prefix: ...
+
+    def seen(self, rendering: Rendering) -> Rendering: ...
+
+
 class Policy(nn.Module):
     """A causal (vision-)language model, read as a policy over answer tokens."""
 
@@ -140,7 +149,7 @@ class Policy(nn.Module):
         output: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         self.head = Head(output, vocabulary, temperature, softcap)
-        self.memory: Callable[[Rendering], Prefix] | None = None
+        self.memory: Memory | None = None
         self.train(model.training)
 
     def write_only(self, vocabulary: Vocabulary) -> None:
@@ -157,8 +166,13 @@ class Policy(nn.Module):
         return self.backbone(**inputs)
 
     def encode(self, rendering: Rendering) -> Prefix:
-        """The P prompts, read now or remembered (`gndpo.encodings`)."""
-        return self.prefix(rendering) if self.memory is None else self.memory(rendering)
+        """The P prompts, read now or remembered."""
+        return self.prefix(rendering) if self.memory is None else self.memory.prefix(rendering)
+
+    def vision(self, rendering: Rendering) -> dict[str, Any]:
+        """What the backbone takes of the images."""
+        seen = rendering if self.memory is None else self.memory.seen(rendering)
+        return taken(seen.vision)
 
     def prefix(self, rendering: Rendering) -> Prefix:
         """One forward over the P prompts (and their images). Positions are explicit: left
@@ -171,7 +185,7 @@ class Policy(nn.Module):
                 position_ids=position_ids,
                 past_key_values=DynamicCache(),
                 use_cache=True,
-                **rendering.vision,
+                **self.vision(rendering),
                 **rendering.kinds,
             )
         after_P = following(position_ids)
@@ -227,7 +241,7 @@ class Policy(nn.Module):
             attention_mask=pack_masks(self.model, rendering, whole, G, t),
             position_ids=whole,
             use_cache=False,
-            **rendering.vision,
+            **self.vision(rendering),
         )
         prompt_PLH, answers_PSH = out.last_hidden_state.split([L, G * t], 1)
         first_B1H = prompt_PLH[:, -1:].repeat_interleave(G, 0)

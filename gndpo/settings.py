@@ -8,10 +8,12 @@ from gndpo.update import UpdateSettings
 
 @dataclass(frozen=True)
 class Reuse:
-    """prompts: read once for answers, scores and update, where a step goes through at once. states:
-    those in which a student of float32 or wider wrote are its scores."""
+    """prompts: read once for answers, scores and update, where a step goes through at once. images:
+    what a frozen tower sees, once per image. states: those in which a student of float32 or wider
+    wrote are its scores."""
 
     prompts: bool
+    images: bool
     states: bool
 
 

@@ -4,7 +4,7 @@
 import pytest
 import torch
 from twins import FAMILIES, VISION
-from twins.reading import noise
+from twins.reading import allowed, noise
 
 from gndpo.prompts import make_prompts
 from gndpo.rollout import generate
@@ -102,10 +102,10 @@ def test_scores_are_those_of_one_forward_of_the_whole_model(
 ):
     """float32: within 1e-5 nats. bfloat16 rounds to 0.4%: within 0.1 at worst, 0.02 on average."""
     policy, rendering = families(name).policy(dtype=dtype), prompts_of(name).renderings[which]
-    allowed_V = policy.head.allowed_V
-    allowed = allowed_V.nonzero()[:, 0]
-    draws = torch.randint(len(allowed), (len(ROWS), T), generator=torch.Generator().manual_seed(4))
-    ids_BT = allowed[draws]
+    allowed_V = allowed(policy)
+    ids = allowed_V.nonzero()[:, 0]
+    draws = torch.randint(len(ids), (len(ROWS), T), generator=torch.Generator().manual_seed(4))
+    ids_BT = ids[draws]
     with torch.no_grad():
         expected = torch.stack([forward(policy, rendering, i, x) for i, x in enumerate(ids_BT)])
         for how in (policy.hidden, policy.packed):
@@ -122,7 +122,7 @@ def forward(policy, rendering, i, answer_T):
     whole = torch.cat([ids_1L, answer_T[None]], 1)
     more = {name: torch.cat([x, torch.zeros_like(answer_T)[None]], 1) for name, x in kinds.items()}
     out = policy.model(input_ids=whole, attention_mask=torch.ones_like(whole), **vision, **more)
-    allowed_V = policy.head.allowed_V
+    allowed_V = allowed(policy)
     logits_TV = out.logits[0, ids_1L.shape[1] - 1 : -1, : len(allowed_V)].float()
     logp_TV = logits_TV.masked_fill(~allowed_V, -torch.inf).log_softmax(-1)
     return logp_TV.gather(-1, answer_T[:, None])[:, 0]

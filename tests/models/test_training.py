@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from twins import FAMILIES, VISION
+from twins.reading import allowed
 
 from gndpo.models.parts import PARTS, part_of, train_only, trained
 from gndpo.policies import add_adapter
@@ -27,9 +28,9 @@ def rendering(family):
 
 @pytest.fixture
 def ids_BT(family, rendering):
-    allowed = family.policy().head.allowed_V.nonzero()[:, 0]
+    ids = allowed(family.policy()).nonzero()[:, 0]
     shape = (len(rendering.ids_PL) * G, T)
-    return allowed[torch.randint(len(allowed), shape, generator=torch.Generator().manual_seed(3))]
+    return ids[torch.randint(len(ids), shape, generator=torch.Generator().manual_seed(3))]
 
 
 def log_probs(policy, rendering, ids_BT, how="hidden"):

@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 import pytest
 import torch
 
-from gndpo.encodings import remembering
+from gndpo.encodings import Encodings, remembering
 from gndpo.pieces import Portion
 from gndpo.prompts import Prompts
 from gndpo.reads import dry_run
@@ -53,7 +53,8 @@ def step(make_strategy, student, teacher, renderings):
         asked = Prompts([{}] * P, [""] * P, dict(renderings))
         seen = {views[view].rendering for view in reads.trained} if trained is None else trained
         draws = torch.from_numpy(uniform(2, "tokens", 0, range(P * G), T))
-        with remembering(pair[0], [pair[1]], asked, seen) if prompts else nullcontext():
+        kept = Encodings(pair[0], asked, trained=seen), [Encodings(pair[1], asked)]
+        with remembering(*kept) if prompts else nullcontext():
             answers = generate(
                 pair[0],
                 asked.renderings["image"],
@@ -134,7 +135,8 @@ def test_what_was_read_without_gradients_is_read_again_for_the_update(step):
 
 def test_nothing_is_remembered_outside(student, teacher, renderings):
     prompts = Prompts([{}] * P, [""] * P, dict(renderings))
-    with suppress(KeyError), remembering(student, [teacher], prompts, ()):
+    kept = Encodings(student, prompts), [Encodings(teacher, prompts)]
+    with suppress(KeyError), remembering(*kept):
         assert student.memory is not None
         assert teacher.memory is not None
         raise KeyError

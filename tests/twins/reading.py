@@ -38,6 +38,13 @@ PROCESSORS = {
 }
 
 
+def allowed(policy: Any) -> torch.Tensor:
+    """The ids that a policy may write, bool [V]."""
+    allowed_V = torch.ones(policy.vocabulary.size, dtype=torch.bool)
+    allowed_V[list(policy.vocabulary.forbidden)] = False
+    return allowed_V
+
+
 @dataclass(frozen=True)
 class Twin:
     family: str
