@@ -186,6 +186,7 @@ class Distillation(LightningModule):
             fixed=self.teachers.fixed,
             micro=s.micro,
             answers=s.answers,
+            speed=s.speed,
             keep_hidden=s.reuse.states and self.student.model.dtype.itemsize >= 4,
         )
         return self.writer(desk)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gndpo.reading import Speed
 from gndpo.schedules import Schedule
 from gndpo.update import UpdateSettings
 
@@ -37,6 +38,7 @@ class Settings:
     samples_per_step: int
     update: UpdateSettings
     reuse: Reuse
+    speed: Speed
 
     @property
     def in_one_piece(self) -> bool:

@@ -22,6 +22,7 @@ from gndpo.errors import UserError
 from gndpo.module import Distillation
 from gndpo.policies import load_policies
 from gndpo.quiet import quiet
+from gndpo.reading import Speed
 from gndpo.reads import only_reinforces
 from gndpo.runfolder import RunFolder, config_hash, environment
 from gndpo.schedules import Schedule
@@ -205,6 +206,7 @@ def module_settings(cfg: DictConfig) -> Settings:
         samples_per_step=cfg.samples.per_step,
         update=build_settings(UpdateSettings, "updates", cfg.updates),
         reuse=build_settings(Reuse, "reuse", cfg.reuse),
+        speed=build_settings(Speed, "rollout.speed", cfg.rollout.speed),
     )
 
 

@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from gndpo.encodings import Encodings
 from gndpo.errors import UserError
 from gndpo.policy import Policy
-from gndpo.prompts import Rendering
+from gndpo.prompts import Prompts
 from gndpo.reading import Speed
 from gndpo.rng import uniform
 from gndpo.rollout import Guide, Script, generate
@@ -144,17 +145,18 @@ def test_what_all_scripts_give_is_read_at_once(write, forwards, lengths, expecte
 
 def test_prompts_that_are_remembered_stay_as_they_were_read(student, renderings, draws):
     """Growing and fixed caches take a prompt's tensors and never write into them."""
-    image: Rendering = renderings["image"]
-    prefix = student.encode(image)
-    before = [(x.keys.clone(), x.values.clone()) for x in prefix.cache.layers]
+    image = renderings["image"]
+    read = Encodings(student, Prompts([{}] * P, [""] * P, {"image": image}), images=False)
+    layers = read.prefix(image).cache.layers
+    before = [(layer.keys.clone(), layer.values.clone()) for layer in layers]
     try:
-        student.memory = lambda _: prefix.shared()
+        student.memory = read
         for speed in LEVERS.values():
             with torch.compiler.set_stance("force_eager"):
                 generate(student, image, group=1, max_tokens=T, uniform_BT=draws, speed=speed)
     finally:
         student.memory = None
-    for layer, (keys, values) in zip(prefix.cache.layers, before, strict=True):
+    for layer, (keys, values) in zip(layers, before, strict=True):
         assert torch.equal(layer.keys, keys)
         assert torch.equal(layer.values, values)
 
