@@ -108,7 +108,9 @@ class Steps(Callback):
 def fit(cfg: DictConfig, module: Distillation, callbacks: Sequence[Callback]) -> None:
     """All steps of a configuration."""
     trainer: Trainer = build(cfg.trainer, "trainer")(callbacks=list(callbacks), logger=False)
-    trainer.fit(module, datamodule=build(cfg.data, "data"))
+    data = build(cfg.data, "data")
+    data.prepare = module.read
+    trainer.fit(module, datamodule=data)
 
 
 def main(folder: str, case: str, advantage: str) -> None:

@@ -127,6 +127,7 @@ class Evaluation(Callback):
             module.reward,
             device=module.device,
             context=context,
+            speed=module.settings.speed,
             **self.options,
         )
         label = {"step": module.step, "model": "teacher" if teacher else "student", "split": split}

@@ -29,6 +29,7 @@ OPTIONAL = (
     "updates.clip_norm",
     "rollout.micro",
     "rollout.answers",
+    "rollout.speed.compact",
 )
 """Keys whose values must be whole numbers, numbers, and numbers or null, larger than 0."""
 

@@ -1,19 +1,21 @@
 """Numbers that need the whole vocabulary: on a schedule and a sample of prompts, so that no
 strategy pays for them."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from gndpo.pieces import Portion, portions
 from gndpo.prompts import Prompts
 from gndpo.rollout import Answers
+from gndpo.scoring import as_written
 from gndpo.sources import Source, read
 
 
 @torch.no_grad()
 def vocabulary_metrics(
-    student: Source,
-    teacher: Source,
+    views: Mapping[str, Source],
     prompts: Prompts,
     answers: Answers,
     count: int,
@@ -25,8 +27,8 @@ def vocabulary_metrics(
     G = len(answers.ids_BT) // len(prompts)
     sums = []
     for piece in portions(0, count, portion, prompts.length_P, answers.length_B):
-        p = read(student, prompts, piece, answers, portion.chunk)
-        q = read(teacher, prompts, piece, answers, portion.chunk)
+        p = as_written(views["student"], prompts, piece, answers, portion.chunk)
+        q = read(views["teacher"], prompts, piece, answers, portion.chunk)
         sums += [chunk_sums(p.log_probs(part), q.log_probs(part)) for part in p.chunks()]
     N = int(answers.mask_BT[: count * G].sum())
     entropy, kl, teacher_entropy, agreement = (torch.stack(sums).sum(0) / N).tolist()

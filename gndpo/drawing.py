@@ -8,6 +8,12 @@ BLOCK = 512
 """Ids that are summed up first where there are more."""
 
 
+def drawn(logp_BV: Tensor, uniform_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The ids that uniforms draw (None: the likeliest), and their log-probabilities."""
+    id_B = logp_BV.argmax(-1) if uniform_B is None else inverse_cdf(logp_BV, uniform_B)
+    return id_B, logp_BV.gather(-1, id_B[:, None])[:, 0]
+
+
 def inverse_cdf(logp_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """The first id whose cumulative probability exceeds u: of many ids the block first, then the id
     in what u leaves of it. An id of probability 0 is never drawn. Where weights have overflowed and

@@ -13,6 +13,7 @@ from gndpo.metrics import mean
 from gndpo.models.processor import Processor
 from gndpo.policy import Policy
 from gndpo.prompts import Prompts, make_prompts
+from gndpo.reading import PLAIN, Speed
 from gndpo.rewards import Grade, Reward
 from gndpo.rng import uniform
 from gndpo.rollout import Answers
@@ -35,6 +36,7 @@ def evaluate(
     device: torch.device,
     context: str | None = None,
     batch: int = BATCH,
+    speed: Speed = PLAIN,
 ) -> dict[str, float]:
     """acc_1: greedy accuracy. acc_k, pass_k: mean, and any, over k samples. blind: greedy without
     the image, where there is one. Fractions of 1.
@@ -48,7 +50,7 @@ def evaluate(
     for start in range(0, len(rows), batch):
         chosen = rows[start : start + batch]
         prompts = make_prompts(chosen, processor, device=device, context=context)
-        answer = partial(answered, prompts, processor, reward, max_tokens)
+        answer = partial(answered, prompts, processor, reward, max_tokens, speed)
         seeing, blind = source.seeing("image"), source.seeing("text")
         parts = [greedy_measures(prompts.rows, *answer(seeing, 1, None))]
         if any(row["images"] for row in prompts.rows):
@@ -68,12 +70,15 @@ def answered(
     processor: Processor,
     reward: Grade,
     max_tokens: int,
+    speed: Speed,
     source: Source,
     group: int,
     uniform_BT: Tensor | None,
 ) -> tuple[Answers, list[Reward]]:
     """`group` answers per prompt and what each earns; no draws: greedy."""
-    answers = write(source, prompts, group=group, max_tokens=max_tokens, uniform_BT=uniform_BT)
+    answers = write(
+        source, prompts, group=group, max_tokens=max_tokens, uniform_BT=uniform_BT, speed=speed
+    )
     return answers, grade(answers, prompts, processor, reward)
 
 

@@ -48,7 +48,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "model.pair=gndpo.models.load.Pair": {"a text": "student? teacher?"},
     "data=gndpo.data.module.PromptData": {
         "settings by name, like {a: 1}": "rows",
-        "a whole number, 0 or larger": "seed evaluation_seed",
+        "a whole number, 0 or larger": "seed evaluation_seed ahead",
         "a whole number, 1 or larger": "prompts steps max_prompt_tokens",
     },
     "data.rows=gndpo.data.table.TableRows": {

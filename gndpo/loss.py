@@ -1,17 +1,18 @@
 """The loss of a few prompts, its tokens weighted by denominators that were fixed for the whole
 minibatch."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from gndpo.matches import divergence
+from gndpo.matches import ids_of, on_ids, on_vocabulary, reader, spans_vocabulary
 from gndpo.pieces import Piece
-from gndpo.rows import LogProbs, Rows, scatter, wide
+from gndpo.rows import WIDTH, Gradients, Rows, scatter, slices, zeros
+from gndpo.sampled import logp_at
 from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
 
@@ -31,6 +32,36 @@ class Loss:
     tokens: int
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Some of a step's valid tokens: which of them, and what each counts."""
+
+    scores: Scores
+    index_N: Tensor
+    weight_N: Tensor
+
+    def weight(self, match: Match) -> Tensor:
+        """What each counts in a match, [N]."""
+        return self.weight_N * self.scores.pool(match.weight_BT)[self.index_N]
+
+    def select(self, which_n: Tensor | slice) -> "Tokens":
+        return replace(self, index_N=self.index_N[which_n], weight_N=self.weight_N[which_n])
+
+    @property
+    def ids_N(self) -> Tensor:
+        return self.scores.pool(self.scores.ids_BT)[self.index_N]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """logp_N: log-probabilities of a view's sampled tokens. The sums of its matches: of all, with
+    gradient, and of each, by name."""
+
+    logp_N: Tensor
+    total: Tensor
+    parts: Mapping[str, Tensor]
+
+
 def answer_loss(
     current: Mapping[str, Rows],
     scores: Scores,
@@ -46,103 +77,115 @@ def answer_loss(
     old_BT, mask_BT = piece.cut(scores.student.logp_BT, scores.mask_BT)
     advantage_BT, _ = piece.cut(signal.advantage_BT, scores.mask_BT)
     weight_BT, _ = piece.cut(weight_BT, scores.mask_BT)
-    index_N = piece.tokens(scores.mask_BT)
-    terms: list[Tensor] = []
-    parts: dict[str, Tensor] = {}
+    tokens = Tokens(scores, piece.tokens(scores.mask_BT), weight_BT[mask_BT])
+    terms: list[Terms] = []
     for view, rows in current.items():
         matches = [match for match in signal.matches if match.view == view]
-        reinforced = view == "student" and bool(advantage_BT.any())
-        take = recomputed if reinforced or not matches else at_once
-        logp_N, total, sum_M = take(rows, matches, scores, index_N, weight_BT[mask_BT])
-        terms.append(total)
-        parts |= {match.name: sum_M[i] for i, match in enumerate(matches)}
         if view == "student":
-            logp_BT = scatter(logp_N, mask_BT)
+            terms += view_terms(rows, matches, tokens, learns=bool(advantage_BT.any()))
+            logp_BT = scatter(terms[-1].logp_N, mask_BT)
+        else:
+            terms += view_terms(*counted(rows, matches, tokens), learns=False)
     loss_BT, clipped_BT = surrogate(logp_BT, old_BT, advantage_BT, mask_BT)
-    parts["surrogate"] = (weight_BT * loss_BT * mask_BT).sum()
+    own = (weight_BT * loss_BT * mask_BT).sum()
+    parts = {name: part for x in terms for name, part in x.parts.items()}
     return Loss(
-        total=torch.stack([parts["surrogate"], *terms]).sum(),
-        parts={name: part.detach() for name, part in parts.items()},
+        total=torch.stack([own, *(x.total for x in terms)]).sum(),
+        parts=parts | {"surrogate": own.detach()},
         ratio_max=(logp_BT - old_BT).detach().exp()[mask_BT].max(),
         clipped=(clipped_BT * mask_BT).sum().detach(),
-        tokens=len(index_N),
+        tokens=len(tokens.index_N),
     )
 
 
-def chunk_loss(
-    head: LogProbs,
-    hidden_nH: Tensor,
-    matches: Sequence[Match],
-    scores: Scores,
-    index_n: Tensor,
-    weight_n: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Of a few rows: log-probabilities of the sampled tokens [n], and every match's weighted sum
-    [M]. index_n: which of the step's valid tokens they are."""
-    logp_nV = head.log_probs(hidden_nH)
-    sums = [logp_nV.new_zeros(())]
-    for match in matches:
-        own_n = weight_n * scores.pool(match.weight_BT)[index_n]
-        sums.append((own_n * divergence(logp_nV, match, scores, index_n)).sum())
-    ids_n = scores.pool(scores.ids_BT)[index_n]
-    return logp_nV.gather(-1, ids_n[:, None])[:, 0], torch.stack(sums)[1:]
+def counted(
+    rows: Rows, matches: Sequence[Match], tokens: Tokens
+) -> tuple[Rows, Sequence[Match], Tokens]:
+    """The same without tokens that count in none of the matches."""
+    which_n = torch.stack([tokens.weight(match) for match in matches]).any(0).nonzero()[:, 0]
+    return replace(rows, hidden_NH=rows.hidden_NH[which_n]), matches, tokens.select(which_n)
 
 
-Terms = tuple[Tensor, Tensor, Tensor]
-"""Log-probabilities of the sampled tokens [N]; the matches' sum, with gradient; each sum [M]."""
+def view_terms(
+    rows: Rows, matches: Sequence[Match], tokens: Tokens, *, learns: bool
+) -> list[Terms]:
+    """A view's matches on whole distributions, then those on a few ids. The last has the
+    log-probabilities, with gradient where the view `learns` by them."""
+    whole = [match for match in matches if spans_vocabulary(match)]
+    few = [match for match in matches if not spans_vocabulary(match)]
+    terms = [over_vocabulary(rows, whole, tokens)] if whole else []
+    if few or learns or not whole:
+        terms.append(over_ids(rows, few, tokens))
+    return terms
 
 
-def recomputed(
-    rows: Rows, matches: Sequence[Match], scores: Scores, index_N: Tensor, weight_N: Tensor
-) -> Terms:
-    """A chunk of rows at a time. With more than one the head is computed again in the backward
-    pass: memory grows with the chunk, not with N*V."""
-    chunks = rows.chunks()
-    found: list[Any] = []
-    for part in chunks:
-        given = rows.head, rows.hidden_NH[part], matches, scores, index_N[part], weight_N[part]
-        again = len(chunks) > 1
-        found.append(
-            checkpoint(chunk_loss, *given, use_reentrant=False) if again else chunk_loss(*given)
-        )
-    logp, sums = zip(*found, strict=True)
-    sum_M = torch.stack(sums).sum(0)
-    return torch.cat(logp), sum_M.sum(), sum_M
+def over_ids(rows: Rows, matches: Sequence[Match], tokens: Tokens) -> Terms:
+    """Sampled tokens and matches on a few ids: the vocabulary is read once for all of them."""
+    scores, index_N = tokens.scores, tokens.index_N
+    ids = [tokens.ids_N[:, None], *(ids_of(match, scores, index_N) for match in matches)]
+    widths = [ids_NK.shape[-1] for ids_NK in ids]
+    logp_N1, *logp = torch.split(logp_at(rows, torch.cat(ids, -1)), widths, -1)
+    sums = {
+        match.name: (tokens.weight(match) * on_ids(logp_NK, match, scores, index_N)).sum()
+        for match, logp_NK in zip(matches, logp, strict=True)
+    }
+    total = sum(sums.values(), tokens.weight_N.new_zeros(()))
+    return Terms(logp_N1[:, 0], total, {name: x.detach() for name, x in sums.items()})
 
 
-def at_once(
-    rows: Rows, matches: Sequence[Match], scores: Scores, index_N: Tensor, weight_N: Tensor
-) -> Terms:
-    """The same, each chunk's gradient taken while the chunk is there: no head is computed twice.
-    The log-probabilities carry none, so this is for views that only matches pull."""
-    inputs = [rows.hidden_NH, *(x for x in rows.head.weights if x.requires_grad)]
-    slopes = [x.new_zeros(x.shape, dtype=wide(x.dtype)) for x in inputs]
+def over_vocabulary(rows: Rows, matches: Sequence[Match], tokens: Tokens) -> Terms:
+    """Matches on whole distributions, a chunk of rows at a time and each with its gradient at once:
+    no [n, V] outlives its chunk, and no head is read twice."""
+    inputs = (rows.hidden_NH, *rows.head.weights)
+    hidden_NH, *weights = gradients = zeros(inputs)
     logp, sums = [], []
-    for part in rows.chunks():
-        hidden_nH = rows.hidden_NH[part].detach().requires_grad_()
-        logp_n, sum_M = chunk_loss(
-            rows.head, hidden_nH, matches, scores, index_N[part], weight_N[part]
-        )
-        own, *others = torch.autograd.grad(sum_M.sum(), [hidden_nH, *inputs[1:]])
-        slopes[0][part] = own
-        for slope, x in zip(slopes[1:], others, strict=True):
-            slope += x
-        logp.append(logp_n.detach())
-        sums.append(sum_M.detach())
+    with torch.no_grad():
+        for part in rows.chunks():
+            chunk = tokens.select(part)
+            logp_nV = rows.log_probs(part)
+            logp.append(logp_nV.gather(-1, chunk.ids_N[:, None])[:, 0])
+            sum_M, slope_nV = chunk_terms(logp_nV, matches, chunk)
+            sums.append(sum_M)
+            own = [None if hidden_NH is None else hidden_NH[part], *weights]
+            for ids in slices(rows.V, WIDTH):
+                rows.head.pull_back(slope_nV[:, ids], rows.hidden_NH[part], ids, own)
     sum_M = torch.stack(sums).sum(0)
-    total: Tensor = Known.apply(sum_M.sum(), slopes, *inputs)  # type: ignore[no-untyped-call]
-    return torch.cat(logp), total, sum_M
+    total = Known.apply(sum_M.sum(), gradients, *inputs)  # type: ignore[no-untyped-call]
+    return Terms(torch.cat(logp), total, dict(zip((x.name for x in matches), sum_M, strict=True)))
+
+
+def chunk_terms(logp_nV: Tensor, matches: Sequence[Match], tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """The matches' weighted sums over a chunk, [M], and the gradient of their sum with respect to
+    the student's logits, [n, V]."""
+    scores, index_n = tokens.scores, tokens.index_N
+    read = reader(scores, index_n)
+    sums, slopes = [], []
+    for match in matches:
+        weight_n = tokens.weight(match)
+        D_n, slope_nV = on_vocabulary(logp_nV, match, scores, index_n, read)
+        sums.append((weight_n * D_n).sum())
+        slopes.append(slope_nV.mul_(weight_n[:, None]))
+    return torch.stack(sums), functools.reduce(Tensor.add_, slopes)
 
 
 class Known(torch.autograd.Function):
-    """A number whose gradients are there already: the backward pass scales them."""
+    """A number whose gradients are known already: the one backward pass takes them and scales
+    them."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, slopes: list[Tensor], *inputs: Tensor) -> Tensor:
-        ctx.slopes = slopes
+    def forward(ctx: Any, value: Tensor, gradients: Gradients, *inputs: Tensor) -> Tensor:
+        ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        slopes, ctx.slopes = ctx.slopes, None
-        return None, None, *(x.mul_(g) for x in slopes)
+        gradients, ctx.gradients = ctx.gradients, None
+        return None, None, *(None if x is None else x.mul_(g) for x in gradients)
+
+
+def recomputed(
+    rows: Rows, matches: Sequence[Match], scores: Scores, index_N: Tensor, weight_N: Tensor
+) -> tuple[list[Tensor]]:
+    """The sums of matches on whole distributions, each with a gradient of its own."""
+    tokens = Tokens(scores, index_N, weight_N)
+    return ([over_vocabulary(rows, [match], tokens).total for match in matches],)

@@ -54,6 +54,7 @@ METRICS = {
     "reward/accuracy": "share of correct answers, as sampled",
     "reward/<part>": "mean of the reward's other parts, such as format: well-formed answers",
     "reward/timeouts": "share of answers that no grader could finish in time; they count as wrong",
+    "time/prompts": "seconds until the prompts are ready",
     "time/rollout": "seconds to write the answers",
     "time/score": "seconds to score them, strategy included",
     "time/diagnose": "seconds for what runs on a schedule",

@@ -2,7 +2,7 @@
 loss, gradients, logs."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -106,9 +106,10 @@ class Distillation(LightningModule):
             self.following(),
         )
 
-    def training_step(self, rows: Sequence[Row], batch_idx: int) -> dict[str, Any]:
+    def training_step(self, coming: Callable[[], Prompts], batch_idx: int) -> dict[str, Any]:
         clock = Clock()
-        prompts = self.read(rows)
+        prompts = coming()
+        clock.lap("prompts")
         with self.remembering(prompts):
             return self.learn(prompts, clock)
 
@@ -146,8 +147,9 @@ class Distillation(LightningModule):
         return {"metrics": metrics, "samples": shown}
 
     def read(self, rows: Sequence[Row]) -> Prompts:
+        """The prompts of a step, in all renderings that its views read."""
         s = self.settings
-        return make_prompts(
+        prompts = make_prompts(
             rows,
             self.processor,
             max_tokens=s.max_prompt_tokens,
@@ -156,18 +158,20 @@ class Distillation(LightningModule):
             context=self.teachers.context,
             degrade=self.teachers.degrade,
         )
+        for view in self.reads.requests:
+            prompts.renderings[self.sources[view].rendering]  # made when it is first asked for
+        return prompts
 
     def remembering(self, prompts: Prompts) -> AbstractContextManager[None]:
         """What was read of the prompts serves again; with gradients where one backward takes it."""
         s = self.settings
         whole = s.reuse.prompts and s.in_one_piece
-        apart = self.on_schedule() or self.student.model.is_activation_checkpointing
+        apart = s.diagnoses(self.step) or self.student.model.is_activation_checkpointing
         learns = whole and not apart
         trained = {self.sources[name].rendering for name in self.reads.trained if learns}
         kept = functools.partial(Encodings, prompts=prompts, whole=whole, images=s.reuse.images)
-        return remembering(
-            kept(self.student, trained=trained), [kept(x) for x in self.teachers.of.values()]
-        )
+        teachers = map(kept, self.teachers.of.values())
+        return remembering(kept(self.student, trained=trained), teachers)
 
     def roll(self, prompts: Prompts) -> Answers:
         """G answers per prompt; draws depend on (seed, step, answer) alone."""
@@ -216,11 +220,10 @@ class Distillation(LightningModule):
         )
 
     def diagnose(self, prompts: Prompts, answers: Answers) -> dict[str, float]:
-        if not self.on_schedule():
+        if not self.settings.diagnoses(self.step):
             return {}
-        student, teacher = self.sources["student"], self.sources["teacher"]
         count, portion = self.settings.diagnose_prompts, self.settings.update.portion
-        return vocabulary_metrics(student, teacher, prompts, answers, count, portion)
+        return vocabulary_metrics(self.sources, prompts, answers, count, portion)
 
     def update(self, batch: Batch) -> dict[str, float]:
         optimizer = self.optimizers()
@@ -232,7 +235,7 @@ class Distillation(LightningModule):
             batch,
             optimizer,
             self.settings.update,
-            halves=self.on_schedule(),
+            halves=self.settings.diagnoses(self.step),
         )
         self.student.eval()
         return metrics
@@ -245,8 +248,3 @@ class Distillation(LightningModule):
         for group in groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
         return float(groups[0]["lr"])
-
-    def on_schedule(self) -> bool:
-        """Every `diagnose_every` steps, and at the last one."""
-        every, last = self.settings.diagnose_every, self.step + 1 == self.settings.steps
-        return every > 0 and (self.step % every == 0 or last)

@@ -1,5 +1,5 @@
-"""A policy: a model whose prompts are encoded once per group, and a head that gives forbidden
-ids no probability."""
+"""A policy: a model whose prompts are encoded once per group, and a head (`gndpo.heads`) that gives
+forbidden ids no probability."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -10,65 +10,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
+from gndpo.heads import Head
 from gndpo.models.features import taken
 from gndpo.models.packing import answer_masks, following, in_grid, pack_masks, positions
 from gndpo.models.vocabulary import Vocabulary
 from gndpo.prompts import Rendering
-from gndpo.rows import NEVER, wide
-
-
-class Head(nn.Module):
-    """hidden [N, H] -> log-probabilities [N, V] in nats, float32 or better, at a temperature,
-    over the allowed ids only. softcap: c tanh(logit / c), of the families that have it."""
-
-    forbidden_F: Tensor
-
-    def __init__(
-        self,
-        linear: nn.Linear,
-        vocabulary: Vocabulary,
-        temperature: float,
-        softcap: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.linear = linear
-        self.temperature, self.softcap = temperature, softcap
-        self.V = vocabulary.size
-        forbidden_F = torch.tensor(sorted(vocabulary.forbidden), dtype=torch.long)
-        self.register_buffer("forbidden_F", forbidden_F, persistent=False)
-
-    @property
-    def weights(self) -> tuple[Tensor, ...]:
-        return tuple(self.linear.parameters())
-
-    def size(self, hidden_NH: Tensor) -> int:
-        return self.V
-
-    def logits(self, hidden_NH: Tensor) -> Tensor:
-        """[N, V] of the tokenizer's ids, as the model computes them."""
-        bias = None if self.linear.bias is None else self.linear.bias[: self.V]
-        logits_NV = F.linear(hidden_NH, self.linear.weight[: self.V], bias)
-        logits_NV = logits_NV.to(wide(logits_NV.dtype))
-        if self.softcap is not None:
-            logits_NV = self.softcap * (logits_NV / self.softcap).tanh()
-        return logits_NV
-
-    def log_probs(self, hidden_NH: Tensor) -> Tensor:
-        logits_NV = self.logits(hidden_NH)
-        if self.temperature != 1:
-            logits_NV.div_(self.temperature)
-        return logits_NV.index_fill_(-1, self.forbidden_F, NEVER).log_softmax(-1)
-
-    def frozen(self) -> "Head":
-        """The head as it is now. Targets kept as hidden states need it: a live head would move
-        them with every update of the step."""
-        if not self.linear.weight.requires_grad:
-            return self
-        return copy.deepcopy(self).requires_grad_(False)
 
 
 @dataclass

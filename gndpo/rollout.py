@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gndpo.drawing import blend, inverse_cdf
+from gndpo.drawing import blend, drawn
 from gndpo.pieces import pieces
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
@@ -173,7 +173,8 @@ def fill(
         logp_bV = readers[0].policy.head.log_probs(hidden[0])
         if guide:
             logp_bV = blend(logp_bV, guide.policy.head.log_probs(hidden[1]), guide.budget)
-        token = drawn(logp_bV, None if uniform_BT is None else uniform_BT[rows_b, t])
+        own = drawn(logp_bV, None if uniform_BT is None else uniform_BT[rows_b, t])
+        token = (*own, torch.full_like(rows_b, STUDENT))
         if script:
             token = scripted(script, rows_b, t, *token)
         put(answers, rows_b, t, *token, hidden[0])
@@ -230,12 +231,6 @@ def finished(answers: Answers, eos: Tensor, pad: int) -> Answers:
         for x, filler in ((answers.ids_BT, pad), (answers.logp_BT, 0.0), (answers.author_BT, 0))
     )
     return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT, hidden_BTH)
-
-
-def drawn(logp_bV: Tensor, uniform_b: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The id that a uniform draws (None: the likeliest), its log-probability and its author."""
-    id_b = logp_bV.argmax(-1) if uniform_b is None else inverse_cdf(logp_bV, uniform_b)
-    return id_b, logp_bV.gather(-1, id_b[:, None])[:, 0], torch.full_like(id_b, STUDENT)
 
 
 def scripted(

@@ -15,25 +15,35 @@ NEVER = -1e9
 stay numbers; exp is exactly 0."""
 
 
+ALL = slice(None)
+"""Every id."""
+
 ELEMENTS = 2**23
-"""Numbers of the vocabulary matrix that exist at a time where nobody says how many rows: 32 MiB,
-which caches and allocators can use again."""
+"""Numbers of the vocabulary matrix that exist at a time: a copy of 32 MiB in float32, which a
+processor's caches and allocator can still reuse."""
 
+WIDTH = 4096
+"""Ids whose logits are made, or whose weights learn, at a time."""
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """Float32 or better."""
-    return torch.promote_types(dtype, torch.float32)
+Gradients = list[Tensor | None]
+"""d loss / d hidden, then d loss / d every weight of the head; None where nothing learns."""
 
 
 class LogProbs(Protocol):
-    """hidden [N, H] -> log-probabilities [N, V]. weights: what it learns by."""
+    """A head: hidden [N, H] -> log-probabilities [N, V]."""
 
     @property
     def weights(self) -> tuple[Tensor, ...]: ...
 
     def size(self, hidden_NH: Tensor) -> int: ...
 
+    def unnormalized(self, hidden_NH: Tensor, ids: slice = ALL) -> Tensor: ...
+
     def log_probs(self, hidden_NH: Tensor) -> Tensor: ...
+
+    def pull_back(
+        self, slope_nv: Tensor, hidden_nH: Tensor, ids: slice, gradients: Gradients
+    ) -> None: ...
 
     def frozen(self) -> "LogProbs": ...
 
@@ -41,32 +51,70 @@ class LogProbs(Protocol):
 class DenseHead:
     """The head of logits that are already there; float32 or better, as every head."""
 
-    weights: tuple[Tensor, ...] = ()
+    weights = ()
 
     def size(self, hidden_NH: Tensor) -> int:
         return hidden_NH.shape[-1]
 
+    def unnormalized(self, hidden_NH: Tensor, ids: slice = ALL) -> Tensor:
+        return hidden_NH[..., ids].to(wide(hidden_NH.dtype))
+
     def log_probs(self, hidden_NH: Tensor) -> Tensor:
-        return hidden_NH.to(wide(hidden_NH.dtype)).log_softmax(-1)
+        return self.unnormalized(hidden_NH).log_softmax(-1)
+
+    def pull_back(
+        self, slope_nv: Tensor, hidden_nH: Tensor, ids: slice, gradients: Gradients
+    ) -> None:
+        (hidden,) = gradients
+        if hidden is not None:
+            hidden[:, ids] += slope_nv
 
     def frozen(self) -> "DenseHead":
         return self
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Float32 or better."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def rows_at_once(chunk: int | None, V: int) -> int:
+    """Rows of logits that exist at a time."""
+    return chunk or max(1, ELEMENTS // V)
+
+
+def slices(length: int, step: int) -> list[slice]:
+    """Parts of so many items at most; one, empty, of none."""
+    return [slice(i, min(i + step, length)) for i in range(0, max(length, 1), step)]
+
+
+def zeros(inputs: Sequence[Tensor]) -> Gradients:
+    """Room for the gradients of those that learn, in float32 or better."""
+    return [x.new_zeros(x.shape, dtype=wide(x.dtype)) if x.requires_grad else None for x in inputs]
+
+
 @dataclass(frozen=True)
 class Rows:
     """Whole distributions at the N valid tokens, kept as hidden states: V/H times smaller than
-    logits. chunk: rows of V that exist at a time (None: ELEMENTS numbers)."""
+    logits. chunk: rows of logits at a time (None: ELEMENTS numbers)."""
 
     hidden_NH: Tensor
     head: LogProbs
     chunk: int | None = None
 
-    def log_probs(self, index: slice | Tensor = slice(None)) -> Tensor:
+    def unnormalized(self, index: slice | Tensor = ALL) -> Tensor:
+        """Log-probabilities up to a constant per row."""
+        return self.head.unnormalized(self.hidden_NH[index])
+
+    def log_probs(self, index: slice | Tensor = ALL) -> Tensor:
         return self.head.log_probs(self.hidden_NH[index])
 
+    @property
+    def V(self) -> int:
+        return self.head.size(self.hidden_NH)
+
     def chunks(self) -> list[slice]:
-        return chunks_of(len(self.hidden_NH), self.chunk, self.head.size(self.hidden_NH))
+        return slices(len(self.hidden_NH), rows_at_once(self.chunk, self.V))
 
 
 @dataclass(frozen=True)
@@ -97,31 +145,23 @@ class Patchwork:
             row_N[place] = torch.arange(len(place), device=place.device)
         return row_N
 
-    def log_probs(self, index: slice | Tensor = slice(None)) -> Tensor:
+    def unnormalized(self, index: slice | Tensor = ALL) -> Tensor:
         owner_n, row_n = self.owner_N[index], self.row_N[index]
         found = [
-            (owner_n == i, part.log_probs(row_n[owner_n == i]))
+            (owner_n == i, part.unnormalized(row_n[owner_n == i]))
             for i, part in enumerate(self.parts)
             if (owner_n == i).any()
         ]
-        logp_nV = found[0][1].new_zeros(len(owner_n), found[0][1].shape[-1])
-        for mine_n, logp_mV in found:
-            logp_nV[mine_n] = logp_mV
-        return logp_nV
+        score_nV = found[0][1].new_zeros(len(owner_n), found[0][1].shape[-1])
+        for mine_n, score_mV in found:
+            score_nV[mine_n] = score_mV
+        return score_nV
+
+    def log_probs(self, index: slice | Tensor = ALL) -> Tensor:
+        return self.unnormalized(index).log_softmax(-1)
 
     def chunks(self) -> list[slice]:
-        part = self.parts[0]
-        return chunks_of(self.size, self.chunk, part.head.size(part.hidden_NH))
-
-
-def chunks_of(N: int, chunk: int | None, V: int) -> list[slice]:
-    """N rows of V numbers, some at a time."""
-    step = rows_at_once(chunk, V)
-    return [slice(i, i + step) for i in range(0, N, step)]
-
-
-def rows_at_once(chunk: int | None, V: int) -> int:
-    return chunk or max(1, ELEMENTS // V)
+        return slices(self.size, rows_at_once(self.chunk, self.parts[0].V))
 
 
 Distributions = Rows | Patchwork

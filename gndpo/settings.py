@@ -40,6 +40,11 @@ class Settings:
     reuse: Reuse
     speed: Speed
 
+    def diagnoses(self, step: int) -> bool:
+        """Every `diagnose_every` steps, and at the last one."""
+        last = step + 1 == self.steps
+        return self.diagnose_every > 0 and (step % self.diagnose_every == 0 or last)
+
     @property
     def in_one_piece(self) -> bool:
         """Whether all answers of a step go through at once, in rollout and update alike."""

@@ -12,6 +12,7 @@ from gndpo.errors import UserError
 from gndpo.pieces import Piece
 from gndpo.policy import Policy
 from gndpo.prompts import PRIVILEGED, Prompts
+from gndpo.reading import PLAIN, Speed
 from gndpo.rollout import Answers, gathered, generate
 from gndpo.rows import Distributions, Patchwork, Rows
 
@@ -103,8 +104,9 @@ def write(
     uniform_BT: Tensor | None,
     micro: int | None = None,
     answers: int | None = None,
+    speed: Speed = PLAIN,
 ) -> Answers:
-    """The source's own answers, `group` per prompt; None is greedy. micro, answers: as in
+    """The source's own answers, `group` per prompt; None is greedy. micro, answers, speed: as in
     `generate`."""
     rendering = prompts.renderings[source.rendering]
     parts = source.parts(prompts.rows)
@@ -119,6 +121,7 @@ def write(
             uniform_BT=None if uniform_BT is None else uniform_BT[own],
             micro=micro,
             answers=answers,
+            speed=speed,
         )
         written.append(part)
         places.append(own)

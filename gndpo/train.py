@@ -115,7 +115,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
     check_sight(cfg, module)
     data: Any = build(cfg.data, "data")
     start = restore(folder, module)
-    data.start_step = start
+    data.start_step, data.prepare = start, module.read
     fit(cfg, folder, module, data)
 
 

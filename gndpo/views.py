@@ -5,6 +5,7 @@ Legend of the axes: B answers, T answer tokens (right-padded), N valid tokens in
 V vocabulary, H hidden size, K top-k.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gndpo.rows import Distributions, likeliest, scatter
+from gndpo.sampled import logp_at
 
 VIEWS = (
     "student",
@@ -78,10 +80,7 @@ class View:
 
     def at(self, ids_BTK: Tensor) -> Tensor:
         """Log-probabilities of any ids, [B, T, K]; needs the whole distribution."""
-        ids_NK = ids_BTK[self.mask_BT]
-        rows = self.rows
-        parts = [rows.log_probs(part).gather(-1, ids_NK[part]) for part in rows.chunks()]
-        return scatter(torch.cat(parts), self.mask_BT)
+        return scatter(logp_at(self.rows, ids_BTK[self.mask_BT]), self.mask_BT)
 
     def kl(self, other: str) -> Tensor:
         """KL(this || other), [B, T], over the whole vocabulary."""
@@ -92,39 +91,58 @@ class View:
         return self.known[request]
 
     def read_all(self, requests: Iterable[Request]) -> None:
-        """What is not known yet, all of it in one reading of the vocabulary."""
+        """Compute what is not known yet, all by one reading of the vocabulary."""
         new = [request for request in requests if request not in self.known]
         if not new:
             return
         if self._rows is None:
             raise KeyError(f"{new[0]} of the {self.name} view was not asked for at start-up")
-        chunks = [
-            [self._compute(request, part, logp_nV) for request in new]
-            for part in self._rows.chunks()
-            for logp_nV in [self._rows.log_probs(part)]
-        ]
-        for request, parts in zip(new, zip(*chunks, strict=True), strict=True):
-            self.known[request] = scatter(torch.cat(parts), self.mask_BT)
+        asked = {request: self._ids(request) for request in new}
+        few = [ids_NK for ids_NK in asked.values() if ids_NK is not None]
+        if len(few) == len(new):
+            widths = [ids_NK.shape[-1] for ids_NK in few]
+            found = torch.split(logp_at(self._rows, torch.cat(few, -1)), widths, -1)
+        else:
+            chunks = [self._chunk(asked, part) for part in self._rows.chunks()]
+            found = tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+        for request, x_N in zip(new, found, strict=True):
+            own_N = x_N[:, 0] if request == ("logp",) else x_N
+            self.known[request] = scatter(own_N, self.mask_BT)
 
-    def _compute(self, request: Request, part: slice, logp_NV: Tensor) -> Tensor:
+    def _ids(self, request: Request) -> Tensor | None:
+        """The ids that a request names, [N, K]; None where it is about all of them."""
         match request:
             case ("logp",):
-                return logp_NV.gather(-1, self.ids_BT[self.mask_BT][part, None])[:, 0]
-            case ("entropy",):
-                return -(logp_NV.exp() * logp_NV).sum(-1)
-            case ("top_k_ids", k):
-                return likeliest(logp_NV, k)[1]
-            case ("top_k_logp", k):
-                return likeliest(logp_NV, k)[0]
+                return self.ids_BT[self.mask_BT][:, None]
             case ("at_top_k", other, k):
-                ids_NK = self.others[other].read(("top_k_ids", k))[self.mask_BT][part]
-                return logp_NV.gather(-1, ids_NK)
-            case ("kl", other):
-                other_rows = self.others[other]._rows
-                assert other_rows is not None
-                return (logp_NV.exp() * (logp_NV - other_rows.log_probs(part))).sum(-1)
+                return self.others[other].read(("top_k_ids", k))[self.mask_BT]
             case _:
-                raise KeyError(request)
+                return None
+
+    def _chunk(self, requests: Mapping[Request, Tensor | None], part: slice) -> list[Tensor]:
+        """Every request, with the ids that it names, at the tokens of a chunk."""
+        assert self._rows is not None
+        logp_nV = self._rows.log_probs(part)
+        likely = functools.cache(functools.partial(likeliest, logp_nV))
+
+        def quantity(request: Request, ids_NK: Tensor | None) -> Tensor:
+            match request:
+                case _ if ids_NK is not None:
+                    return logp_nV.gather(-1, ids_NK[part])
+                case ("entropy",):
+                    return -logp_nV.exp().mul_(logp_nV).sum(-1)
+                case ("top_k_ids", k):
+                    return likely(k)[1]
+                case ("top_k_logp", k):
+                    return likely(k)[0]
+                case ("kl", other):
+                    other_rows = self.others[other]._rows
+                    assert other_rows is not None
+                    return (logp_nV - other_rows.log_probs(part)).mul_(logp_nV.exp()).sum(-1)
+                case _:
+                    raise KeyError(request)
+
+        return [quantity(request, ids_NK) for request, ids_NK in requests.items()]
 
 
 def make_views(

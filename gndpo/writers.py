@@ -99,6 +99,7 @@ def teacher(desk: Desk, *, cache: str | None) -> Answers:
             uniform_BT=uniform_BT,
             micro=desk.micro,
             answers=desk.answers,
+            speed=desk.speed,
         )
         return replace(answers, author_BT=TEACHER * answers.mask_BT.long())
 

@@ -212,11 +212,12 @@ def test_several_updates_end_at_the_same_weights(step, portion):
 @pytest.mark.parametrize("count", [2, 9])
 def test_diagnoses_do_not_depend_on_the_portion(student, teacher, prompts, answers, portion, count):
     """Sums over tokens, of the first prompts or of all."""
-    read = Source.of(student), Source.of(teacher), prompts, answers
+    views = {"student": Source.of(student), "teacher": Source.of(teacher)}
+    read = views, prompts, answers
     expected = vocabulary_metrics(*read, min(count, 3), WHOLE)
     found = vocabulary_metrics(*read, count, portion)
     assert found == pytest.approx(expected, abs=CLOSE)
     first = replace(answers, **{name: x[: 2 * G] for name, x in answers.tensors.items()})
     two = Prompts([{}] * 2, [""] * 2, {"image": prompts.renderings["image"].select(slice(0, 2))})
-    alone = vocabulary_metrics(Source.of(student), Source.of(teacher), two, first, 2, WHOLE)
+    alone = vocabulary_metrics(views, two, first, 2, WHOLE)
     assert (found == pytest.approx(alone, abs=CLOSE)) == (count == 2)

@@ -1,9 +1,12 @@
 """Batches of rows: one batch is one rollout step, and step s always holds the same rows."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
@@ -12,6 +15,9 @@ from gndpo.data.rows import Row
 from gndpo.errors import UserError
 
 log = logging.getLogger(__name__)
+
+Coming = Callable[[], Any]
+"""Gives a batch; it is ready by then, if a thread was ahead."""
 
 
 class Rows(Protocol):
@@ -23,18 +29,35 @@ class Rows(Protocol):
     def __getitem__(self, index: int) -> Row: ...
 
 
-class Steps(IterableDataset[list[Row]]):
-    """The batches of steps start..steps-1."""
+class Steps(IterableDataset[Coming]):
+    """The batches of some steps, each as a call. ahead: batches that a thread makes before their
+    call; 0: a call makes its own."""
 
-    def __init__(self, rows: Rows, prompts: int, start: int, steps: int) -> None:
-        self.rows, self.prompts, self.start, self.steps = rows, prompts, start, steps
+    def __init__(self, batch: Callable[[int], Any], steps: range, ahead: int) -> None:
+        self.batch, self.steps, self.ahead = batch, steps, ahead
 
     def __len__(self) -> int:
-        return max(0, self.steps - self.start)
+        return len(self.steps)
 
-    def __iter__(self) -> Iterator[list[Row]]:
-        for step in range(self.start, self.steps):
-            yield [self.rows[step * self.prompts + i] for i in range(self.prompts)]
+    def __iter__(self) -> Iterator[Coming]:
+        calls = (partial(self.batch, step) for step in self.steps)
+        return early(calls, self.ahead) if self.ahead else calls
+
+
+def early(calls: Iterable[Coming], ahead: int) -> Iterator[Coming]:
+    """The same calls, each begun by a thread once the one `ahead` places before it is handed out.
+    One thread, so that they come in order; errors come with the call. It ends with the iterator."""
+    pool = ThreadPoolExecutor(1, "prompts")
+    begun: deque[Future[Any]] = deque()
+    try:
+        for call in calls:
+            begun.append(pool.submit(call))
+            if len(begun) > ahead:
+                yield begun.popleft().result
+        while begun:
+            yield begun.popleft().result
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class PromptData(LightningDataModule):
@@ -42,7 +65,9 @@ class PromptData(LightningDataModule):
 
     rows: (split, seed) -> rows of that split. prompts: P, rows of a step.
     max_prompt_tokens, overlong: what `make_prompts` does with long prompts.
-    start_step: first step of the next loader; set it to resume.
+    ahead: steps whose prompts a thread prepares while the model works; 0: none.
+    start_step: first step of the next loader; set it to resume. prepare: what a step takes, made
+    of its rows.
     Evaluation rows do not depend on the run's seed: all runs of a sweep answer the same questions.
     """
 
@@ -56,6 +81,7 @@ class PromptData(LightningDataModule):
         evaluation_seed: int,
         max_prompt_tokens: int,
         overlong: str,
+        ahead: int,
     ) -> None:
         super().__init__()
         if prompts < 1:
@@ -65,11 +91,19 @@ class PromptData(LightningDataModule):
         self.rows, self.prompts, self.steps, self.seed = rows, prompts, steps, seed
         self.evaluation_seed = evaluation_seed
         self.max_prompt_tokens, self.overlong = max_prompt_tokens, overlong
+        self.ahead = ahead
         self.start_step = 0
+        self.prepare: Callable[[list[Row]], Any] = list
 
-    def train_dataloader(self) -> DataLoader[list[Row]]:
-        steps = Steps(self.rows("train", self.seed), self.prompts, self.start_step, self.steps)
-        return DataLoader(steps, batch_size=None)
+    def train_dataloader(self) -> DataLoader[Coming]:
+        rows = self.rows("train", self.seed)
+
+        def batch(step: int) -> Any:
+            first = step * self.prompts
+            return self.prepare([rows[first + i] for i in range(self.prompts)])
+
+        steps = range(self.start_step, self.steps)
+        return DataLoader(Steps(batch, steps, self.ahead), batch_size=None)
 
     def evaluation_rows(self, split: str, n: int | None) -> list[Row]:
         """The first n rows, or all where there are fewer; null: all."""

@@ -15,7 +15,7 @@ from gndpo.memory.activations import language_layer, layers_of, vision_layer
 from gndpo.memory.sizes import Sizes
 from gndpo.models.packing import MASKED
 from gndpo.models.parts import trained
-from gndpo.rows import rows_at_once
+from gndpo.rows import WIDTH, rows_at_once
 
 MASTER = 4
 """Bytes per number of master copies; of gradients and optimizer states too, more where the
@@ -110,12 +110,12 @@ def rollout(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
 
 
 def scoring(models: Sequence[PreTrainedModel], sizes: Sizes) -> dict[str, int]:
-    """One forward at a time, of the model that needs most; the head takes 20 bytes per row and id
+    """One forward at a time, of the model that needs most; the head takes 12 bytes per row and id
     where two views are compared."""
     return {
         "cache": max(cache_bytes(model, sizes.rows, sizes.cached) for model in models),
         "scoring": max(forward(model, sizes.P, sizes.rows, sizes) for model in models),
-        "head": 20 * head_rows(sizes, ids_of(models[0])) * ids_of(models[0]),
+        "head": 12 * head_rows(sizes, ids_of(models[0])) * ids_of(models[0]),
     }
 
 
@@ -144,11 +144,7 @@ def update(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
     mask, and one layer in full. The mask of the answers exists once; that of the prompts is made
     anew by every layer, and so are the scores of eager attention.
     """
-    layer, count, ids = (
-        language_layer(student),
-        len(layers_of(student, "language")),
-        ids_of(student),
-    )
+    layer, count = language_layer(student), len(layers_of(student, "language"))
     P, S = sizes.P, sizes.packed
     scored = student.config._attn_implementation == "eager"
     if sizes.checkpointing:
@@ -168,7 +164,7 @@ def update(student: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
         "activations": len(sizes.trained) * (saved + last) + work,
         "attention masks": len(sizes.trained) * masks,
         "vision": vision(student, sizes),
-        "head": head_bytes(len(sizes.whole)) * head_rows(sizes, ids) * ids,
+        "head": head(student, sizes),
     }
 
 
@@ -191,11 +187,17 @@ def vision(student: PreTrainedModel, sizes: Sizes) -> int:
     return len(layers) * layer.saved(1, n, n)
 
 
-def head_bytes(views: int) -> int:
-    """Per row and id, with the backward pass: 12 for the sampled tokens alone; 20 with a target
-    that is a whole distribution, 24 where it pulls forward (measured; a Jensen-Shannon mix takes
-    52)."""
-    return 24 if views else 12
+def head(student: PreTrainedModel, sizes: Sizes) -> int:
+    """Of the logits that exist at a time: 20 bytes each, and 4 more for every view that is kept
+    whole (measured; a Jensen-Shannon mix of directions takes 12 more); 8 where a token has only a
+    few ids that count. And the gradient of the weights, before it joins what there is."""
+    ids, tokens = ids_of(student), sizes.rows * sizes.answer_tokens
+    output: Any = student.get_output_embeddings()  # type: ignore[no-untyped-call]
+    gradient = sum(p.numel() * max(MASTER, p.itemsize) for p in trained(output).values())
+    if sizes.whole:
+        return gradient + (20 + 4 * len(sizes.whole)) * head_rows(sizes, ids) * ids
+    at_most = rows_at_once(sizes.portion.chunk, ids) * ids
+    return gradient + 8 * min(tokens * min(ids, WIDTH), at_most)
 
 
 def head_rows(sizes: Sizes, ids: int) -> int:

@@ -13,7 +13,7 @@ from torch import tensor
 
 from gndpo.errors import UserError
 from gndpo.loss import answer_loss
-from gndpo.matches import target_on_vocabulary
+from gndpo.matches import reader, target_on_vocabulary
 from gndpo.rows import DenseHead, Rows
 from gndpo.scores import Scores
 from gndpo.surrogates import reinforce, token_weights
@@ -156,9 +156,11 @@ def test_an_endless_gamma_leaves_the_visual_target_alone(vgs):
     ]
     scores = Scores.from_logits(**LOGITS, **BATCH)
     match = vgs(gamma=1e9)(scores).matches[0]
-    close(target_on_vocabulary(match, scores, torch.arange(3)).exp(), star, 1e-8)
+    index_N = torch.arange(3)
+    target = target_on_vocabulary(match, scores, index_N, reader(scores, index_N))
+    close(target.exp(), star, 1e-8)
     blind = Scores.from_logits(**LOGITS | {"teacher_text": LOGITS["teacher"]}, **BATCH)
-    target = target_on_vocabulary(match, blind, torch.arange(3))
+    target = target_on_vocabulary(match, blind, index_N, reader(blind, index_N))
     close(target, blind.student_text.rows.log_probs(), 1e-8)
 
 

@@ -31,8 +31,13 @@ def data(rows=Counting, **changes):
         "evaluation_seed": 9,
         "max_prompt_tokens": 64,
         "overlong": "refuse",
+        "ahead": 0,
     }
     return PromptData(rows, **(settings | changes))
+
+
+def batches(data):
+    return [call() for call in data.train_dataloader()]
 
 
 def problems(batch):
@@ -40,17 +45,29 @@ def problems(batch):
 
 
 def test_step_s_holds_rows_s_times_P_onwards():
-    batches = list(data().train_dataloader())
-    assert len(batches) == 4
-    assert problems(batches[2]) == ["train 5 6", "train 5 7", "train 5 8"]
+    steps = batches(data())
+    assert len(steps) == 4
+    assert problems(steps[2]) == ["train 5 6", "train 5 7", "train 5 8"]
 
 
-def test_a_resumed_loader_continues_where_the_other_stopped():
-    resumed = data()
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_resumed_loader_continues_where_the_other_stopped(ahead):
+    resumed = data(ahead=ahead)
     resumed.start_step = 2
-    loader = resumed.train_dataloader()
-    assert len(loader) == 2
-    assert list(loader) == list(data().train_dataloader())[2:]
+    assert len(resumed.train_dataloader()) == 2
+    assert batches(resumed) == batches(data())[2:]
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 9])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_steps_that_are_prepared_ahead_are_the_same(rows, sums, streaming, ahead):
+    def made(ahead):
+        given = data(lambda split, seed: rows(split, sums, seed, streaming=streaming), ahead=ahead)
+        given.prepare = problems
+        return batches(given)
+
+    assert made(ahead) == made(0)
+    assert len({*made(0)[0], *made(0)[1], *made(0)[2]}) == 9
 
 
 def test_evaluation_rows_do_not_depend_on_the_seed():
