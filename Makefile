@@ -18,6 +18,7 @@ ADVANTAGES ?= raw_kl,full_kl,gndpo,trust_region,decomposed
 SEEDS ?= 0,1,2
 OVERRIDES ?=
 RUNS ?= runs/$(SWEEP)
+OUT ?= runs/bench
 
 # One thread per job when the jobs fill the cores: two jobs with two threads each crawl on two cores.
 THREADS := $(shell echo $$(( $(CORES) > $(JOBS) ? $(CORES) / $(JOBS) : 1 )))
@@ -31,7 +32,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[
 find_python = $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
   $$p -c '$(USABLE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test test-slow lint format sweep methods report wheel clean always
+.PHONY: help setup demo test test-slow lint format sweep methods report bench wheel clean always
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -92,6 +93,12 @@ methods: setup  ## Every strategy and every method of conf/experiment/methods, o
 
 report: setup  ## Print the table of RUNS and write it, with figures, to RUNS/report
 	@$(BIN)/gndpo-report $(RUNS)
+
+bench: setup  ## Our step beside TRL's: tables and figures in OUT (half an hour on two cores)
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m benchmarks.compare --out $(OUT)
+	@$(BIN)/python -m benchmarks.tables $(OUT)
+	@$(BIN)/python -m benchmarks.growth --out $(OUT)
 
 wheel: setup  ## Build the wheel, which carries conf/
 	@$(BIN)/python -m build --wheel

@@ -181,11 +181,3 @@ class Known(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         gradients, ctx.gradients = ctx.gradients, None
         return None, None, *(None if x is None else x.mul_(g) for x in gradients)
-
-
-def recomputed(
-    rows: Rows, matches: Sequence[Match], scores: Scores, index_N: Tensor, weight_N: Tensor
-) -> tuple[list[Tensor]]:
-    """The sums of matches on whole distributions, each with a gradient of its own."""
-    tokens = Tokens(scores, index_N, weight_N)
-    return ([over_vocabulary(rows, [match], tokens).total for match in matches],)

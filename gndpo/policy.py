@@ -5,7 +5,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
@@ -149,8 +149,7 @@ class Policy(nn.Module):
         fixed = t == 1 and prefix.cache.is_compileable
         positions_Bt = prefix.next_B[:, None] + written + torch.arange(t, device=ids_Bt.device)
         width = max(prefix.mask_BL.shape[1] + written + t, prefix.cache.get_max_length())
-        out = (compiled() if fixed else Policy.read)(
-            self,
+        out = (partial(compiled(), self) if fixed else self.read)(
             input_ids=ids_Bt,
             attention_mask=answer_masks(self.model, prefix.mask_BL, written, t, width),
             position_ids=in_grid(self.backbone, positions_Bt),

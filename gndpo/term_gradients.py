@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
-from gndpo.loss import recomputed
+from gndpo.loss import Tokens, over_vocabulary
 from gndpo.models.processor import Processor
 from gndpo.pieces import Portion, portions
 from gndpo.policy import Policy
@@ -170,8 +170,9 @@ def gradients(
             rows = read(models.sources[view], prompts, piece, answers, models.portion.chunk)
             assert isinstance(rows, Rows)
             weight_n = weight_N[index_n].to(scores.student.logp_BT.dtype)
-            *_, sums_M = recomputed(rows, matches, scores, index_n, weight_n)
-            for match, total in zip(matches, sums_M, strict=True):
+            tokens = Tokens(scores, index_n, weight_n)
+            for match in matches:
+                total = over_vocabulary(rows, [match], tokens).total
                 parts = torch.autograd.grad(
                     total, parameters, retain_graph=True, materialize_grads=True
                 )
