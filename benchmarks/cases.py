@@ -8,7 +8,7 @@ CHEAPER = ("raw_kl", "gndpo")
 """Our strategies that read sampled tokens alone: another objective."""
 QUICK = 2
 """Timed rounds of a quick look."""
-FEW = 3
+FEW = 2
 """Timed rounds of slow cases."""
 FAMILIES = {"internvl": "InternVL", "llava": "LLaVA", "qwen2_5_vl": "Qwen2.5-VL"}
 
@@ -29,7 +29,7 @@ class Case:
     prompts: int = 1
     arms: tuple[str, ...] = IDENTICAL
     threads: int = 1
-    rounds: int = 5
+    rounds: int = 3
 
     @property
     def name(self) -> str:
@@ -91,6 +91,8 @@ ONE_THREAD = (
     replace(CENTRE, layers=2, hidden=64),
     *TARGETS,
 )
-TWO_THREADS = tuple(replace(case, threads=2, rounds=FEW) for case in (*TARGETS, CENTRE, LARGE_V))
+TWO_THREADS = tuple(
+    replace(case, threads=2, rounds=FEW) for case in (*TARGETS[:3], CENTRE, LARGE_V)
+)
 CASES = (*ONE_THREAD, *TWO_THREADS)
 QUICK_CASES = (CENTRE, *TARGETS)

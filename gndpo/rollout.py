@@ -13,6 +13,7 @@ from gndpo.pieces import pieces
 from gndpo.policy import Policy
 from gndpo.prompts import Rendering
 from gndpo.reading import PLAIN, Reader, Speed
+from gndpo.rows import wide
 from gndpo.scores import STUDENT
 
 
@@ -21,8 +22,8 @@ class Answers:
     """B answers, right-padded to T. ids_BT ends with its EOS, which counts; truncated_B: no EOS
     within the limit. logp_BT: log-probability, in nats, under the policy that sampled (the
     behaviour policy), 0 at padding. author_BT: who wrote a token (scores.STUDENT, ...).
-    hidden_BTH: the reading policy's hidden states that predict each token, 0 at padding, where they
-    were asked for."""
+    hidden_BTH, own_BT: where asked for, the policy's hidden states that predict each token, and its
+    own log-probability of it, whoever wrote it."""
 
     ids_BT: Tensor
     length_B: Tensor
@@ -30,6 +31,7 @@ class Answers:
     truncated_B: Tensor
     author_BT: Tensor
     hidden_BTH: Tensor | None = None
+    own_BT: Tensor | None = None
 
     @property
     def mask_BT(self) -> Tensor:
@@ -92,12 +94,10 @@ def generate(
     keep_hidden: bool = False,
     speed: Speed = PLAIN,
 ) -> Answers:
-    """Answer each prompt `group` times. `uniform_BT` [B, max_tokens] draws the tokens; None is
-    greedy. micro, answers: prompts, or answers of one prompt, at a time (None: all); what is
-    written is the same, at any speed. keep_hidden: with the hidden states that predict the tokens.
-
-    Stops early when every answer has ended, so T is the length of the longest one.
-    """
+    """Answer each prompt `group` times; T is the length of the longest answer. `uniform_BT` [B,
+    max_tokens] draws the tokens; None is greedy. micro, answers: prompts, or answers of one
+    prompt, at a time (None: all); what is written is the same, at any speed. keep_hidden: with the
+    hidden states that predict the tokens."""
     parts, places = [], []
     for piece in pieces(0, len(rendering.ids_PL), group, micro, answers):
         rows = piece.rows
@@ -170,14 +170,14 @@ def fill(
     alive_b = torch.ones_like(rows_b, dtype=torch.bool)
     for t in range(answers.ids_BT.shape[1]):
         hidden = [reader.hidden(id_b, t) for reader in readers]
-        logp_bV = readers[0].policy.head.log_probs(hidden[0])
+        own_bV = logp_bV = readers[0].policy.head.log_probs(hidden[0])
         if guide:
-            logp_bV = blend(logp_bV, guide.policy.head.log_probs(hidden[1]), guide.budget)
+            logp_bV = blend(own_bV, guide.policy.head.log_probs(hidden[1]), guide.budget)
         own = drawn(logp_bV, None if uniform_BT is None else uniform_BT[rows_b, t])
         token = (*own, torch.full_like(rows_b, STUDENT))
         if script:
             token = scripted(script, rows_b, t, *token)
-        put(answers, rows_b, t, *token, hidden[0])
+        put(answers, rows_b, t, *token, hidden[0], own_bV)
         id_b = token[0]
         alive_b = alive_b & ~torch.isin(id_b, eos)
         living = int(alive_b.sum())
@@ -191,12 +191,11 @@ def fill(
 def blank(hidden_BH: Tensor, T: int, pad: int, keep_hidden: bool) -> Answers:
     """B answers of which nothing is written yet."""
     B, H = hidden_BH.shape
-    dtype = torch.promote_types(hidden_BH.dtype, torch.float32)
     ids_BT = torch.full((B, T), pad, device=hidden_BH.device)
-    states_BTH = hidden_BH.new_zeros(B, T, H) if keep_hidden else None
     zeros_BT = torch.zeros_like(ids_BT)
-    length_B, logp_BT = zeros_BT.sum(1), zeros_BT.to(dtype)
-    return Answers(ids_BT, length_B, logp_BT, length_B > 0, zeros_BT, states_BTH)
+    length_B, logp_BT = zeros_BT.sum(1), zeros_BT.to(wide(hidden_BH.dtype))
+    own = (hidden_BH.new_zeros(B, T, H), logp_BT.clone()) if keep_hidden else (None, None)
+    return Answers(ids_BT, length_B, logp_BT, length_B > 0, zeros_BT, *own)
 
 
 def put(
@@ -207,13 +206,15 @@ def put(
     logp_b: Tensor,
     author_b: Tensor,
     hidden_bH: Tensor,
+    own_bV: Tensor,
 ) -> None:
     """Token t of some answers into its place."""
     answers.ids_BT[rows_b, t] = id_b
     answers.logp_BT[rows_b, t] = logp_b
     answers.author_BT[rows_b, t] = author_b
-    if answers.hidden_BTH is not None:
+    if answers.hidden_BTH is not None and answers.own_BT is not None:
         answers.hidden_BTH[rows_b, t] = hidden_bH
+        answers.own_BT[rows_b, t] = own_bV.gather(-1, id_b[:, None])[:, 0]
 
 
 def finished(answers: Answers, eos: Tensor, pad: int) -> Answers:
@@ -223,14 +224,15 @@ def finished(answers: Answers, eos: Tensor, pad: int) -> Answers:
     length_B = (ended_BT.int().argmax(1) + 1).masked_fill(truncated_B, ended_BT.shape[1])
     T = int(length_B.max())
     padding_BT = torch.arange(T, device=eos.device) >= length_B[:, None]
-    hidden_BTH = answers.hidden_BTH
-    if hidden_BTH is not None:
+    hidden_BTH, own_BT = answers.hidden_BTH, answers.own_BT
+    if hidden_BTH is not None and own_BT is not None:
         hidden_BTH = hidden_BTH[:, :T].masked_fill(padding_BT[..., None], 0.0)
+        own_BT = own_BT[:, :T].masked_fill(padding_BT, 0.0)
     ids_BT, logp_BT, author_BT = (
         x[:, :T].masked_fill(padding_BT, filler)
         for x, filler in ((answers.ids_BT, pad), (answers.logp_BT, 0.0), (answers.author_BT, 0))
     )
-    return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT, hidden_BTH)
+    return Answers(ids_BT, length_B, logp_BT, truncated_B, author_BT, hidden_BTH, own_BT)
 
 
 def scripted(

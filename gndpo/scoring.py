@@ -36,7 +36,10 @@ def score(
             )
             for name in reads.requests
         }
-        for name, view in make_views(ids_bT, mask_bT, rows).items():
+        here = make_views(ids_bT, mask_bT, rows)
+        if answers.own_BT is not None:
+            here["student"].known[("logp",)], _ = piece.cut(answers.own_BT, answers.mask_BT)
+        for name, view in here.items():
             view.read_all(reads.requests[name])
             known[name].append(view)
         for name in reads.whole:

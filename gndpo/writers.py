@@ -136,7 +136,7 @@ def weights_digest(policy: Policy) -> str:
 
 def keep(answers: Answers, file: Path) -> None:
     """Into a file, written beside and renamed: no half-written one is ever read."""
-    tensors = replace(answers, hidden_BTH=None).tensors
+    tensors = replace(answers, hidden_BTH=None, own_BT=None).tensors
     beside = file.with_name(f".{file.stem}-{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
