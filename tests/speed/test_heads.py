@@ -1,126 +1,23 @@
 """The vocabulary is read in parts, with gradients by hand: equal to the plain path in value and
-gradient, and nothing is made twice."""
+gradient."""
 
-from collections import Counter
 from functools import partial
 
 import pytest
 import torch
-from meters import peak
-from torch import nn
+from two_heads import EVERY_BT, KINDS, B, N, T, V, World, ids_at_once
 
-from gndpo.heads import Head
-from gndpo.loss import answer_loss
-from gndpo.models.vocabulary import Vocabulary
-from gndpo.pieces import Piece
-from gndpo.rows import ALL, Rows, wide
+from gndpo.rows import Rows
 from gndpo.sampled import logp_at
-from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
 from gndpo.surrogates import gspo, reinforce
-from gndpo.views import make_views
 
-V, H, B, T = 23, 5, 4, 3
-N = B * T
-IDS_BT = torch.randint(1, 9, (B, T), generator=torch.Generator().manual_seed(0))
-EVERY_BT = torch.ones(B, T, dtype=torch.bool)
 SEQUENCES = partial(gspo, clip_low=0.2, clip_high=0.2)
-KINDS = {
-    "plain": {},
-    "bias": {"bias": True},
-    "warm": {"temperature": 0.7},
-    "capped": {"softcap": 3.0, "bias": True, "temperature": 2.0},
-}
-
-
-def head_of(seed, ids, dtype, width, *, bias=False, temperature=1.0, softcap=None):
-    """Two rows of weights lie beyond the tokenizer's ids."""
-    torch.manual_seed(seed)
-    vocabulary = Vocabulary(size=ids, eos=(1,), pad=0, forbidden=(21, 0, 9))
-    linear = nn.Linear(width, ids + 2, bias=bias, dtype=dtype)
-    return Head(linear, vocabulary, temperature, softcap)
-
-
-def hidden_of(seed, n, dtype, width, equal):
-    generator = torch.Generator().manual_seed(seed)
-    hidden_nH = torch.randn(n, width, generator=generator, dtype=torch.double).to(dtype)
-    return hidden_nH[:1].repeat(n, 1) if equal else hidden_nH
 
 
 @pytest.fixture
-def width(monkeypatch):
-    """width(7): so many ids at a time."""
-
-    def change(ids):
-        for module in ("gndpo.sampled", "gndpo.loss"):
-            monkeypatch.setattr(f"{module}.WIDTH", ids)
-
-    return change
-
-
-@pytest.fixture
-def narrow(width):
-    width(7)
-
-
-class World:
-    """A student and a teacher of another width, the views that a strategy may read, and a trained
-    student."""
-
-    def __init__(self, kind="plain", dtype=torch.double, chunk=None, answers=B, ids=V, equal=False):
-        student, teacher = (
-            head_of(seed, ids, dtype, width, **KINDS[kind]) for seed, width in enumerate((H, 7))
-        )
-        self.heads = {"student": student, "teacher": teacher.requires_grad_(False)}
-        n = answers * T
-        self.views = {
-            name: Rows(hidden_of(seed, n, dtype, width, equal), self.heads[who], chunk)
-            for seed, (name, who, width) in enumerate(
-                [
-                    ("student", "student", H),
-                    ("student_text", "student", H),
-                    ("teacher", "teacher", 7),
-                    ("teacher_text", "teacher", 7),
-                ]
-            )
-        }
-        ids_BT = IDS_BT.repeat(answers // B, 1)
-        mask_BT = torch.ones_like(ids_BT).bool()
-        zeros_BT = torch.zeros(ids_BT.shape, dtype=wide(dtype))
-        with torch.no_grad():
-            self.scores = Scores(
-                ids_BT=ids_BT,
-                mask_BT=mask_BT,
-                views=make_views(ids_BT, mask_BT, self.views),
-                author_BT=zeros_BT.long(),
-                behaviour_logp_BT=zeros_BT,
-                uniform_BT=zeros_BT,
-                group_B=torch.arange(answers),
-                reward_B=zeros_BT[:, 0],
-            )
-            _ = self.scores.student.logp_BT
-        generator = torch.Generator().manual_seed(3)
-        self.weight_BT = torch.rand(ids_BT.shape, generator=generator).to(wide(dtype))
-        if equal:
-            self.weight_BT[:], ids_BT[:] = 1, 5
-
-    def current(self, *names):
-        """The trained views, their hidden states leaves."""
-        rows = {name: self.views[name] for name in names}
-        return {
-            name: Rows(x.hidden_NH.clone().requires_grad_(), x.head, x.chunk)
-            for name, x in rows.items()
-        }
-
-    def loss(self, current, signal, surrogate=reinforce):
-        every = torch.arange(len(self.scores.ids_BT))
-        piece = Piece(every, every)
-        return answer_loss(current, self.scores, signal, surrogate, self.weight_BT, piece).total
-
-    def gradients(self, total, current):
-        inputs = [rows.hidden_NH for rows in current.values()]
-        inputs += [p for p in self.heads["student"].parameters() if p.requires_grad]
-        return torch.autograd.grad(total, inputs)
+def narrow(monkeypatch):
+    ids_at_once(monkeypatch, 7)
 
 
 def same(ours, plain, atol):
@@ -240,94 +137,3 @@ def test_many_chunks_of_narrow_numbers_are_summed_in_float32(sampled):
         found.append(weight.grad / answers)
     assert found[0].dtype == torch.float32
     torch.testing.assert_close(found[1], found[0], atol=1e-5 * float(found[0].abs().max()), rtol=0)
-
-
-@pytest.fixture
-def made(monkeypatch):
-    """Numbers of logits that were made, by head, in units of its N * V."""
-    counts = Counter()
-    logits = Head.logits
-
-    def counting(self, hidden_NH, ids=ALL):
-        out = logits(self, hidden_NH, ids)
-        counts[self.linear.in_features] += out.numel() / (N * V)
-        return out
-
-    monkeypatch.setattr(Head, "logits", counting)
-    return counts
-
-
-STUDENT, TEACHER = H, 7
-
-
-@pytest.mark.parametrize("chunk", [None, 5])
-@pytest.mark.parametrize(
-    ("name", "knobs", "student", "teacher"),
-    [
-        ("raw_kl", {}, 2, 0),  # once more in the backward pass
-        ("full_kl", {}, 1, 1),
-        ("full_kl", {"direction": 0.5}, 1, 1),
-        ("trust_region", {"k": 3}, 2, 0),  # sampled tokens, outliers and guidance together
-        ("sft", {}, 2, 0),
-        ("language_steering", {"lam": 0.0, "gamma": 0.0}, 2, 2),  # the target's student, too
-    ],
-)
-def test_an_update_makes_every_logit_once(
-    make_strategy, made, narrow, chunk, name, knobs, student, teacher
-):
-    world = World(chunk=chunk)
-    signal = make_strategy(name, **knobs)(world.scores)
-    current = world.current("student")
-    world.loss(current, signal)  # what scoring finds out is known now
-    made.clear()
-    world.loss(current, signal).backward()
-    assert made[STUDENT] == pytest.approx(student)
-    assert made[TEACHER] == pytest.approx(teacher)
-
-
-def test_another_view_is_only_read_where_it_counts(make_strategy, made):
-    """decomposed: the language term acts on 3 of 12 tokens. Of the student the update reads all
-    tokens as image and as the target's text; of the teacher all twice for the target."""
-    world = World()
-    signal = make_strategy("decomposed", gate_quantile=0.75)(world.scores)
-    gated = int(
-        next(m for m in signal.matches if m.view == "student_text").weight_BT.count_nonzero()
-    )
-    assert gated == 3
-    current = world.current("student", "student_text")
-    made.clear()
-    world.loss(current, signal).backward()
-    assert made[STUDENT] == pytest.approx(2 + gated / N)
-    assert made[TEACHER] == pytest.approx(2 + gated / N)
-    assert current["student_text"].hidden_NH.grad.any(-1).sum() == gated
-
-
-@pytest.mark.parametrize("chunk", [None, 5])
-def test_all_requests_of_a_view_are_one_reading(made, chunk):
-    world = World(chunk=chunk)
-    view = make_views(IDS_BT, EVERY_BT, world.views)["teacher"]
-    made.clear()
-    requests = [("logp",), ("entropy",), ("top_k_ids", 3), ("top_k_logp", 3), ("kl", "student")]
-    view.read_all(requests)
-    assert made == pytest.approx({TEACHER: 1, STUDENT: 1})
-    view.read_all(requests)
-    assert made == pytest.approx({TEACHER: 1, STUDENT: 1})
-    alone = make_views(IDS_BT, EVERY_BT, world.views)["teacher"]
-    for request in requests:
-        torch.testing.assert_close(alone.read(request), view.known[request], atol=1e-12, rtol=0)
-
-
-@pytest.mark.parametrize("name", ["raw_kl", "full_kl"])
-def test_memory_does_not_grow_with_tokens_times_ids(make_strategy, width, name):
-    """Four times the tokens, 32 rows of logits at a time: less than a twentieth of a float32 matrix
-    of those that came."""
-    width(250)
-    measured = []
-    for answers in (40 * B, 160 * B):
-        world = World(dtype=torch.float, chunk=32, answers=answers, ids=2000)
-        signal = make_strategy(name)(world.scores)
-        current = world.current("student")
-        with peak() as found:
-            world.loss(current, signal).backward()
-        measured += found
-    assert measured[1] - measured[0] < 4 * 120 * N * 2000 / 20
