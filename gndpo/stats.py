@@ -2,7 +2,7 @@
 valid values."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,11 +26,19 @@ def clamp_abs(x_BT: Tensor, limit: float | None, knob: str = "clamp") -> Tensor:
 
 def quantile(x_N: Tensor, q: float) -> Tensor:
     """Linear interpolation between order statistics, as numpy's default; no limit on N."""
+    return quantiles(x_N, (q,))[0]
+
+
+def quantiles(x_N: Tensor, qs: Sequence[float]) -> list[Tensor]:
+    """Several of them, sorted once."""
     ordered = x_N.sort().values
-    position = q * (len(x_N) - 1)
-    low = int(position)
-    high = min(low + 1, len(x_N) - 1)
-    return torch.lerp(ordered[low], ordered[high], position - low)
+    found = []
+    for q in qs:
+        position = q * (len(x_N) - 1)
+        low = int(position)
+        high = min(low + 1, len(x_N) - 1)
+        found.append(torch.lerp(ordered[low], ordered[high], position - low))
+    return found
 
 
 SCOPES = ("step", "group", "sequence")

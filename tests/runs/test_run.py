@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from gndpo.build import config_folder
-from gndpo.metrics import METRICS
+from gndpo.metric_names import METRICS
 from tests.runs.conftest import Run
 
 STRATEGIES = sorted(file.stem for file in (Path(config_folder()) / "advantage").glob("*.yaml"))
