@@ -92,8 +92,9 @@ def report(records: Sequence[Record]) -> str:
     small, large = (per_token(found[name], BASE.answers) for name in ("T", "T, large V"))
     logits = FLOAT * WIDE.vocabulary / 1e3
     costs = (
-        f"One more answer token costs {small:.0f} kB at V = {BASE.vocabulary:,} and {large:.0f} kB "
-        f"at V = {WIDE.vocabulary:,}, where its logits alone are {logits:.0f} kB per model."
+        f"From the second to the last value of T, one more answer token costs {small:.0f} kB at "
+        f"V = {BASE.vocabulary:,} and {large:.0f} kB at V = {WIDE.vocabulary:,} (below 0: the "
+        f"allocator's noise), where its logits alone are {logits:.0f} kB per model."
     )
     head = f"`{OURS}`, {BASE.name}. Measured on: {machine(records)}. {NOTE}\n"
     return "\n".join([head, *markdown(titles, rows), costs, ""])
