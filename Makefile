@@ -32,7 +32,8 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[
 find_python = $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
   $$p -c '$(USABLE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test test-slow lint format sweep methods report bench wheel clean always
+.PHONY: help setup demo test test-slow test-browser lint format sweep methods report bench docs wheel \
+  clean always
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -68,6 +69,10 @@ test: lint  ## Lint, types and the fast tests
 test-slow: setup  ## The tests that take minutes: every family and preset end to end
 	@$(LIMIT_THREADS) $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m slow
 
+test-browser: setup  ## The page of gndpo-report in a headless Chromium, which must be on the path
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[browser]'
+	@$(BIN)/pytest -q -m browser tests/browser
+
 lint: setup  ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -82,17 +87,17 @@ sweep: setup  ## Run EXPERIMENT for every one of ADVANTAGES and SEEDS, then repo
 	@status=0; $(LIMIT_THREADS) $(BIN)/gndpo-train -m experiment=$(EXPERIMENT) sweep=$(SWEEP) \
 	  advantage=$(ADVANTAGES) seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) \
 	  $(OVERRIDES) || status=$$?; \
-	$(BIN)/gndpo-report runs/$(SWEEP); exit $$status
+	$(BIN)/gndpo-report runs/$(SWEEP) --html; exit $$status
 
 # Strategies share every setting; methods differ in more than that: writers, teachers, contexts.
 methods: setup  ## Every strategy and every method of conf/experiment/methods, one table
 	@status=0; for what in strategies:advantage='glob(*)' methods:experiment='glob(methods/*)'; do \
 	  $(LIMIT_THREADS) $(BIN)/gndpo-train -m "$${what#*:}" budget=survey sweep=$${what%%:*} \
 	  seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) $(OVERRIDES) || status=$$?; \
-	done; $(BIN)/gndpo-report runs/strategies runs/methods --out runs/methods/report; exit $$status
+	done; $(BIN)/gndpo-report runs/strategies runs/methods --out runs/methods/report --html; exit $$status
 
 report: setup  ## Print the table of RUNS and write it, with figures, to RUNS/report
-	@$(BIN)/gndpo-report $(RUNS)
+	@$(BIN)/gndpo-report $(RUNS) --html
 
 bench: setup  ## Our step beside TRL's: tables and figures in OUT (half an hour on two cores)
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[bench]'
@@ -100,9 +105,13 @@ bench: setup  ## Our step beside TRL's: tables and figures in OUT (half an hour 
 	@$(BIN)/python -m benchmarks.tables $(OUT)
 	@$(BIN)/python -m benchmarks.growth --out $(OUT)
 
+docs: setup  ## Build the documentation into site/, strictly
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 wheel: setup  ## Build the wheel, which carries conf/
 	@$(BIN)/python -m build --wheel
 
 clean:  ## Remove .venv, caches and builds; runs/ stays
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gndpo.errors import UserError
+from gndpo.folders import config_folder as config_folder
 from gndpo.signal import Strategy
 
 T = TypeVar("T")
@@ -21,13 +22,6 @@ T = TypeVar("T")
 ALLOWED = ("gndpo.", "torch.optim.", "lightning.pytorch.")
 """Modules whose objects a config may name. Users add theirs on purpose:
 GNDPO_MODULES=mylab.,other."""
-
-
-def config_folder() -> str:
-    """conf/ of the checkout, or the copy inside an installed wheel."""
-    package = Path(__file__).parent
-    inside = package / "conf"
-    return str(inside if inside.exists() else package.parent / "conf")
 
 
 def build(section: DictConfig, where: str) -> Any:

@@ -1,11 +1,16 @@
 """`gndpo-report <folder...>`: compare the runs below the folders.
 
 Prints two tables (learning, stability) and a verdict, and writes `report.md`, `report.csv` and
-figures. It reads run folders and nothing else: no network, no model, no Hydra configuration.
+figures; with `--grid` also a heat map of two settings, with `--html` `report.html`, one page to
+look at, and with `--watch` that page again and again.
+It reads run folders and nothing else: no network, no model, no Hydra configuration.
 """
 
 import argparse
+import contextlib
+import math
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +26,8 @@ from gndpo.report.measures import Summary, references, summarize
 from gndpo.report.verdict import by_learning, verdict
 
 SHOWN_SETTINGS = 8
+WATCH_SECONDS = 30.0
+USAGE = "gndpo-report <folder...> [--out DIR] [--html] [--watch [SECONDS]] [--grid ROW COLUMN]"
 LEAST_WIDTH = 160  # a narrow terminal wraps the lines, which is better than cut numbers
 
 
@@ -40,7 +47,7 @@ class Report:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; usage: gndpo-report <folder...> [--out DIR]")
+        raise UserError(f"{message}; usage: {USAGE}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,16 +65,60 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "folders", nargs="+", type=Path, help="folders that hold runs, at any depth"
     )
     parser.add_argument("--out", type=Path, help="where to write (default: <first folder>/report)")
+    parser.add_argument("--html", action="store_true", help="write report.html, one page, too")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=WATCH_SECONDS,
+        metavar="SECONDS",
+        help="write report.html again so often while runs go on (30), until Ctrl-C",
+    )
+    parser.add_argument(
+        "--grid",
+        nargs=2,
+        metavar=("ROW", "COLUMN"),
+        help="draw two settings against each other, e.g. --grid advantage optimizer.lr",
+    )
     return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.watch is not None and not 0 < options.watch < math.inf:
+        raise UserError(f"--watch {options.watch:g}: give a number of seconds above 0, or none")
     report = build(find_runs(options.folders))
     out = options.out or options.folders[0] / "report"
     console = Console(width=max(Console().width, LEAST_WIDTH))
     show(report, console)
     written = write(report, out)
+    if options.grid:
+        from gndpo.report.grid import draw_grid, grid
+
+        row, column = options.grid
+        written.append(draw_grid(grid(report.runs, row, column), row, column, out))
     console.print(f"Written to {out}: {', '.join(written)}", highlight=False, soft_wrap=True)
+    if options.html or options.watch:
+        page = _write_page(report, out, options.watch)
+        console.print(f"Open {page} in a browser", highlight=False, soft_wrap=True)
+    if options.watch:
+        _watch(options.folders, out, options.watch, console)
+
+
+def _write_page(report: Report, out: Path, every: float | None) -> Path:
+    from gndpo.report.page.html import write_page  # plotly is needed for the page only
+
+    return write_page(report, out, every)
+
+
+def _watch(folders: Sequence[Path], out: Path, seconds: float, console: Console) -> None:
+    """Write the page again and again, and say how far the runs are, until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(seconds)
+            report = build(find_runs(folders))
+            page = _write_page(report, out, seconds)
+            done = f"{sum(run.completed for run in report.runs)} of {len(report.runs)}"
+            console.print(f"{page}: {done} runs completed", highlight=False, soft_wrap=True)
 
 
 def build(runs: list[Run]) -> Report:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import stdtrit
 
 from gndpo.report.load import Floats
@@ -91,20 +92,23 @@ def variation(norms: Floats) -> float | None:
 
 
 def spikes(norms: Floats) -> int | None:
-    """Steps whose norm is over 5 times the median of the finite norms in the 50 steps before.
+    """How many steps spiked; nothing where none could be judged."""
+    return len(spike_places(norms)) if len(norms) > SPIKE_HISTORY else None
 
-    The first steps, with fewer than 10 finite norms before them, are not judged; nothing where
-    that is all of them. Infinity is a spike; NaN is none (it shows as a skipped step).
+
+def spike_places(norms: Floats) -> npt.NDArray[np.intp]:
+    """Indices of the norms over 5 times the median of the finite norms in the 50 steps before.
+
+    The first steps, with fewer than 10 finite norms before them, are not judged. Infinity is a
+    spike; NaN is none (it shows as a skipped step).
     """
-    if len(norms) <= SPIKE_HISTORY:
-        return None
-    count = 0
-    for step in range(SPIKE_HISTORY, len(norms)):
-        before = norms[max(0, step - SPIKE_WINDOW) : step]
-        before = before[np.isfinite(before)]
-        if len(before) >= SPIKE_HISTORY:
-            count += bool(norms[step] > SPIKE_FACTOR * np.median(before))
-    return count
+    finite = np.where(np.isfinite(norms), norms, np.nan)
+    padded = np.concatenate([np.full(SPIKE_WINDOW, np.nan), finite])
+    before = np.lib.stride_tricks.sliding_window_view(padded, SPIKE_WINDOW)[: len(norms)]
+    judged = (~np.isnan(before)).sum(axis=1) >= SPIKE_HISTORY
+    medians = np.full(len(norms), np.inf)
+    medians[judged] = np.nanmedian(before[judged], axis=1)
+    return np.flatnonzero(norms > SPIKE_FACTOR * medians)
 
 
 def lost_accuracy(accuracies: Floats) -> float | None:

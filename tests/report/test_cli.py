@@ -106,3 +106,9 @@ def test_ten_arms_keep_their_curves(tmp_path, make_run, capsys):
     out = run(capsys, tmp_path)
     assert "report.md, report.csv, overview.png" in out
     assert not (tmp_path / "report" / "ranking.png").exists()
+
+
+def test_two_settings_are_drawn_against_each_other(sweep, capsys):
+    printed = run(capsys, sweep, "--grid", "advantage", "optimizer.lr")
+    assert "grid.png" in printed
+    assert (sweep / "report" / "grid.png").exists()

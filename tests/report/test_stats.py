@@ -91,3 +91,24 @@ def test_non_finite_norms_are_left_out(measure):
     clean = np.array([1.0, 2.0, 4.0])
     assert measure(np.array([1.0, np.nan, 2.0, np.inf, 4.0])) == pytest.approx(measure(clean))
     assert measure(np.array([np.nan])) is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spike_places_are_those_of_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    norms = np.exp(0.9 * rng.standard_normal(300))
+    norms[[40, 90]] = np.inf, np.nan
+    expected = []
+    for step in range(len(norms)):
+        before = norms[max(0, step - 50) : step]
+        before = before[np.isfinite(before)]
+        if len(before) >= 10 and norms[step] > 5 * np.median(before):
+            expected.append(step)
+    assert stats.spike_places(norms).tolist() == expected
+    assert 40 in expected
+    assert 90 not in expected
+
+
+def test_short_runs_have_no_spikes():
+    assert len(stats.spike_places(np.array([1.0, 100.0]))) == 0
+    assert len(stats.spike_places(np.array([]))) == 0

@@ -1,0 +1,19 @@
+"""Where gradients spiked, and where a step was skipped."""
+
+from typing import Any
+
+from gndpo.report.load import Run, series
+from gndpo.report.stats import spike_places
+
+MOST_MARKS = 200  # per run; a run that spikes more often has diverged
+
+
+def marks(run: Run) -> dict[str, Any]:
+    """Spikes as [step, norm], largest first where they are too many to draw, and skipped steps."""
+    steps, norms = series(run.metrics, "grad/norm")
+    places = sorted(spike_places(norms).tolist(), key=lambda i: -norms[i])[:MOST_MARKS]
+    skipped_at, skipped = series(run.metrics, "grad/skipped")
+    return {
+        "spikes": [[int(steps[i]), float(norms[i])] for i in sorted(places)],
+        "skipped": skipped_at[skipped > 0].astype(int).tolist()[:MOST_MARKS],
+    }

@@ -1,0 +1,1 @@
+"""The papers' tables, filled from run folders."""
