@@ -82,11 +82,13 @@ format: setup  ## Rewrite the code in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# The report is written even when a job failed: it names the job and the reason.
+# The report is written even when a job failed: it names the job and the reason. Its token view
+# shows one run's answers as its student began.
 sweep: setup  ## Run EXPERIMENT for every one of ADVANTAGES and SEEDS, then report
 	@status=0; $(LIMIT_THREADS) $(BIN)/gndpo-train -m experiment=$(EXPERIMENT) sweep=$(SWEEP) \
 	  advantage=$(ADVANTAGES) seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) \
-	  $(OVERRIDES) || status=$$?; \
+	  $(OVERRIDES) || status=$$?; first=$$(ls -d runs/$(SWEEP)/*/.hydra | head -n 1); \
+	$(BIN)/gndpo-inspect run="$${first%/.hydra}" checkpoint=base || status=$$?; \
 	$(BIN)/gndpo-report runs/$(SWEEP) --html; exit $$status
 
 # Strategies share every setting; methods differ in more than that: writers, teachers, contexts.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-FOLDERS = ("run", "to", "hydra.run.dir")
+FOLDERS = ("run", "to", "out", "hydra.run.dir")
 """Keys whose values are folders."""
 PLAIN = re.compile(r"""[\w./\\:~@%+-]*|(['"]).*\1""")
 """What Hydra's grammar takes without quotes, or what has them."""

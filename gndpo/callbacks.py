@@ -1,15 +1,13 @@
-"""What happens around a step: logs, evaluation, checkpoints, progress. In this order, so that a
-checkpoint covers its rows."""
+"""What happens around a step: logs, evaluation, checkpoints. In this order, so that a checkpoint
+covers its rows."""
 
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gndpo import checkpoints
 from gndpo.data.rows import Row
@@ -63,7 +61,7 @@ class StartUp(Callback):
 
 
 class RunLog(Callback):
-    """Every step's metrics and samples into the run folder, then to the loggers."""
+    """Every step's metrics and samples into the run folder."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -75,8 +73,6 @@ class RunLog(Callback):
         self.folder.append("metrics.jsonl", {"step": module.step, **outputs["metrics"]})
         for sample in outputs["samples"]:
             self.folder.append("samples.jsonl", {"step": module.step, **sample})
-        for logger in trainer.loggers:
-            logger.log_metrics(outputs["metrics"], step=module.step)
 
 
 class Evaluation(Callback):
@@ -134,11 +130,6 @@ class Evaluation(Callback):
         self.folder.append(
             "eval.jsonl", {**label, "n": len(rows), "k": self.options["k"], **numbers}
         )
-        if not teacher:
-            for logger in trainer.loggers:
-                logger.log_metrics(
-                    {f"{name}/{split}": x for name, x in numbers.items()}, step=module.step
-                )
 
 
 class Checkpoints(Callback):
@@ -157,47 +148,3 @@ class Checkpoints(Callback):
             module.save(self.folder.checkpoints)
             checkpoints.prune(self.folder.checkpoints, self.keep)
             self.folder.write_status(step=module.step)
-
-
-class Terminal(Callback):
-    """One bar with the numbers that matter on a terminal; one line every `every` steps
-    elsewhere."""
-
-    def __init__(self, *, every: int) -> None:
-        self.every = 0 if PARALLEL in os.environ else every
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        self.bar = Progress(*columns, disable=self.every == 0 or not sys.stderr.isatty())
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, Distillation)
-        self.bar.start()
-        self.task = self.bar.add_task(
-            "training", total=module.settings.steps, completed=module.step
-        )
-
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(module, Distillation)
-        m = outputs["metrics"]
-        line = (
-            f"accuracy {m['reward/accuracy']:.2f}  log-ratio {m['teacher/log_ratio_mean']:+.3f}  "
-            f"grad {m['grad/norm']:.2g}  {m['time/tokens_per_s']:.0f} tokens/s"
-        )
-        self.bar.update(self.task, completed=module.step, description=line)
-        last = module.step == module.settings.steps
-        if self.bar.disable and self.every > 0 and (module.step % self.every == 0 or last):
-            log.info("step %d of %d: %s", module.step, module.settings.steps, line)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.bar.stop()
-
-    def on_exception(
-        self, trainer: Trainer, module: LightningModule, exception: BaseException
-    ) -> None:
-        self.bar.stop()

@@ -155,7 +155,7 @@ def run_config(folder: RunFolder) -> DictConfig:
         )
     cfg = OmegaConf.load(file)
     assert isinstance(cfg, DictConfig)
-    for key in ("teacher", "model.trains", "model.parts", "updates.answers", "eval.batch"):
+    for key in ("teacher", "model.parts", "updates.answers", "eval.batch", "rollout.speed"):
         if OmegaConf.select(cfg, key, default="absent") == "absent":
             raise UserError(
                 f"run={folder.path} was made by an older version: its configuration has no "

@@ -130,8 +130,8 @@ class Distillation(LightningModule):
         gradients = self.update(batch)
         self.updates += int(gradients.pop("train/updates"))
         clock.lap("update")
-        count = self.settings.samples_per_step
-        shown = samples(self.processor, prompts, answers, scores, signal, rewards, count)
+        count, pictured = self.settings.samples_per_step, bool(diagnosis)
+        shown = samples(self.processor, prompts, answers, scores, signal, rewards, count, pictured)
         self.step += 1
         self.teachers.update(self.student, self.step)
         metrics = {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gndpo.loggers.pictures import encoded
 from gndpo.models.processor import Processor
 from gndpo.prompts import Prompts
 from gndpo.rewards import Reward
@@ -19,9 +20,10 @@ def samples(
     signal: Signal,
     rewards: Sequence[Reward],
     count: int,
+    pictured: bool,
 ) -> list[dict[str, Any]]:
     """The first answer of each of the first `count` prompts: rendered prompt, reward, and per
-    token its id, text and scores."""
+    token its id, text and scores. pictured: with the images, as PNG."""
     G = len(answers.ids_BT) // len(prompts)
     return [
         {
@@ -30,6 +32,7 @@ def samples(
             "reward": rewards[p * G].total,
             "correct": rewards[p * G].correct,
             "tokens": tokens(processor, p * G, answers, scores, signal),
+            **({"images": [encoded(x) for x in prompts.rows[p]["images"]]} if pictured else {}),
         }
         for p in range(min(count, len(prompts)))
     ]

@@ -11,7 +11,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gndpo import checkpoints, sweeps
 from gndpo.arguments import quoted
@@ -19,6 +19,8 @@ from gndpo.build import build, build_advantage, build_settings, config_folder, r
 from gndpo.callbacks import Checkpoints, Evaluation, RunLog, StartUp
 from gndpo.checks import check_values
 from gndpo.errors import UserError
+from gndpo.loggers.description import description
+from gndpo.loggers.mirror import Mirror
 from gndpo.module import Distillation
 from gndpo.policies import load_policies
 from gndpo.quiet import quiet
@@ -178,12 +180,13 @@ def fit(cfg: DictConfig, folder: RunFolder, module: Distillation, data: Any) -> 
             seed=cfg.seed,
             batch=cfg.eval.batch,
         ),
+        Mirror(folder),
         *(build(section, f"callbacks.{name}") for name, section in cfg.callbacks.items()),
         Checkpoints(folder, every=cfg.checkpoint.every, keep=cfg.checkpoint.keep),
     ]
     loggers = [build(section, f"logger.{name}") for name, section in cfg.logger.items()]
     for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg))
+        logger.log_hyperparams(description(cfg, folder.status()))
     trainer: Trainer = build(cfg.trainer, "trainer")(callbacks=callbacks, logger=loggers)
     trainer.fit(module, datamodule=data)
 

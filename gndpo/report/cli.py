@@ -28,6 +28,13 @@ from gndpo.report.verdict import by_learning, verdict
 SHOWN_SETTINGS = 8
 WATCH_SECONDS = 30.0
 USAGE = "gndpo-report <folder...> [--out DIR] [--html] [--watch [SECONDS]] [--grid ROW COLUMN]"
+EXAMPLES = """Compare the runs below the given folders.
+
+  gndpo-report runs/mine --html                             a table, a verdict, one page to look at
+  gndpo-report runs/mine --watch                            that page again while a sweep runs
+  gndpo-report runs/a runs/b --out runs/both                several sweeps
+  gndpo-report runs/rates --grid advantage optimizer.lr     two settings against each other
+"""
 LEAST_WIDTH = 160  # a narrow terminal wraps the lines, which is better than cut numbers
 
 
@@ -60,7 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="gndpo-report", description="Compare the runs below the given folders.")
+    parser = _Parser(
+        prog="gndpo-report",
+        description=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "folders", nargs="+", type=Path, help="folders that hold runs, at any depth"
     )
