@@ -38,7 +38,7 @@ def whole_percent(x: float) -> str:
 
 
 def digits(x: float) -> str:
-    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+    return f"{x:,.0f}" if 1e3 <= abs(x) < 1e6 else f"{x:.3g}"
 
 
 def count(x: float) -> str:

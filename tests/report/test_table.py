@@ -56,8 +56,8 @@ def test_the_tables_fit_into_120_columns():
 
 
 def test_numbers_keep_three_digits():
-    written = [table.digits(x) for x in (0.01234, 12.345, 1234.5)]
-    assert written == ["0.0123", "12.3", "1,234"]
+    written = [table.digits(x) for x in (0.01234, 12.345, 1234.5, 5e7)]
+    assert written == ["0.0123", "12.3", "1,234", "5e+07"]
     assert [table.count(x) for x in (0.0, 4 / 3)] == ["0", "1.3"]
 
 
