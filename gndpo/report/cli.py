@@ -1,8 +1,8 @@
 """`gndpo-report <folder...>`: compare the runs below the folders.
 
-Prints two tables (learning, stability) and a verdict, and writes `report.md`, `report.csv` and
-figures; with `--grid` also a heat map of two settings, with `--html` `report.html`, one page to
-look at, and with `--watch` that page again and again.
+Prints tables (learning, stability, differences seed by seed) and a verdict, and writes `report.md`,
+`report.csv` and figures; with `--grid` also a heat map of two settings, with `--html` also
+`report.html`, one page to look at, and with `--watch` that page again and again.
 It reads run folders and nothing else: no network, no model, no Hydra configuration.
 """
 
@@ -19,7 +19,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from gndpo.errors import UserError
-from gndpo.report import table
+from gndpo.report import paired, table
 from gndpo.report.arms import Arm, group, unintended
 from gndpo.report.load import Run, find_runs
 from gndpo.report.measures import Summary, references, summarize
@@ -50,6 +50,12 @@ class Report:
     @property
     def rows(self) -> list[Summary]:
         return [*self.references, *self.summaries]
+
+    @property
+    def ranked(self) -> list[Arm]:
+        """In the order of the summaries."""
+        of = {arm.name: arm for arm in self.arms}
+        return [of[summary.name] for summary in self.summaries]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -145,6 +151,8 @@ def show(report: Report, console: Console) -> None:
     """Print the tables, the verdict and the remarks."""
     console.print(table.terminal("Learning", report.rows, table.LEARNING))
     console.print(table.terminal("Stability", report.summaries, table.STABILITY))
+    if (pairs := paired.terminal(report.ranked)) is not None:
+        console.print(pairs)
     for paragraph in [verdict(report.summaries), *remarks(report)]:
         console.print(paragraph, markup=False, highlight=False, soft_wrap=True)
 
@@ -175,6 +183,7 @@ def as_markdown(report: Report, figures: Sequence[str]) -> str:
         "## Stability",
         table.markdown(report.summaries, table.STABILITY).rstrip(),
         table.STABILITY_NOTE,
+        *paired.markdown(report.ranked),
         *(f"- {remark}" for remark in remarks(report)),
         *(f"![{name.removesuffix('.png')}]({name})" for name in figures),
     ]

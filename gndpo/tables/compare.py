@@ -1,32 +1,19 @@
-"""Paired tests between two rows of a table: over seeds, and over the questions of a benchmark."""
+"""Two rows of a table compared over the questions of a benchmark; over seeds: report/paired.py."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
-from scipy.special import bdtr, stdtr
+from scipy.special import bdtr
 
 from gndpo.report.load import Floats, read_rows
-from gndpo.report.stats import interval
 from gndpo.tables.definition import Column
 from gndpo.tables.measured import Found
 
 RESAMPLES = 2000
 GREEDY = -1
 """The draw of a greedy answer in a file of answers; samples are 0, 1, ..."""
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Mean of this row - that row over n seeds that both have; half: half the width of its 95% t
-    interval; p: two-sided, of the paired t test. None with one seed, or where nothing varies."""
-
-    difference: float
-    half: float | None
-    p: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -39,19 +26,6 @@ class Questions:
     high: float
     n: int
     p: float | None
-
-
-def over_seeds(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Seeds | None:
-    """t = mean / (s / sqrt(n)) of the differences per seed, n - 1 degrees of freedom."""
-    common = sorted(ours.keys() & theirs.keys())
-    if not common:
-        return None
-    x = np.array([ours[seed] - theirs[seed] for seed in common])
-    over, n = interval(x.tolist()), len(x)
-    spread = float(x.std(ddof=1)) if n > 1 else 0.0
-    alike = spread <= 1e-12 * max(1.0, float(np.abs(x).max()))
-    p = None if alike else 2 * float(stdtr(n - 1, -abs(over.mean) / (spread / sqrt(n))))
-    return Seeds(over.mean, over.half, p, n)
 
 
 def over_questions(

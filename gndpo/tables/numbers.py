@@ -5,8 +5,9 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gndpo.report.paired import Paired, paired
 from gndpo.report.stats import Interval, interval
-from gndpo.tables.compare import Questions, Seeds, over_questions, over_seeds
+from gndpo.tables.compare import Questions, over_questions
 from gndpo.tables.definition import Panel, Table
 from gndpo.tables.measured import Filling, Found, means, questions, values
 from gndpo.tables.published import MEAN, Place, wrong_means
@@ -22,7 +23,7 @@ class Number:
     note: str
     over: Interval | None
     part: str
-    seeds: Seeds | None
+    seeds: Paired | None
     questions: Questions | None
 
     @property
@@ -69,7 +70,7 @@ def numbers(table: Table, fillings: Mapping[str, Filling]) -> dict[Place, Number
                     note=notes.get(place, ""),
                     over=over(measures[key].by_seed(name)),
                     part=part(measures[key], name),
-                    seeds=over_seeds(measures[key].by_seed(name), other.by_seed(name)),
+                    seeds=paired(measures[key].by_seed(name), other.by_seed(name)),
                     questions=asked(panel, name, measures[key], other),
                 )
     return found

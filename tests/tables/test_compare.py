@@ -1,35 +1,10 @@
-"""Paired tests against scipy's, and what their degenerate cases mean."""
+"""McNemar's test against scipy's, and the bootstrap over questions."""
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import binomtest
 
-from gndpo.tables.compare import bootstrap, mcnemar, over_seeds
-
-
-def test_over_seeds_is_the_paired_t_test() -> None:
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(0.5, 0.1, 6), rng.normal(0.4, 0.1, 6)
-    found = over_seeds(dict(enumerate(x)), dict(enumerate(y)))
-    theirs = ttest_rel(x, y)
-    low, high = theirs.confidence_interval(0.95)
-    assert found.p == pytest.approx(theirs.pvalue)
-    assert (found.difference - found.half, found.difference + found.half) == pytest.approx(
-        (low, high)
-    )
-
-
-def test_seeds_that_only_one_side_has_do_not_count() -> None:
-    found = over_seeds({0: 0.5, 1: 0.6, 7: 0.0}, {1: 0.5, 0: 0.3, 9: 1.0})
-    assert (found.n, found.difference) == (2, pytest.approx(0.15))
-    assert over_seeds({0: 0.5}, {1: 0.5}) is None
-
-
-def test_differences_that_do_not_vary_have_no_p() -> None:
-    found = over_seeds({0: 0.5, 1: 0.6}, {0: 0.4, 1: 0.5})
-    assert found.difference == pytest.approx(0.1)
-    assert found.p is None
-    assert over_seeds({0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.6}).p is None
+from gndpo.tables.compare import bootstrap, mcnemar
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (9, 2), (3, 3), (40, 61)])
