@@ -70,7 +70,6 @@ test-slow: setup  ## The tests that take minutes: every family and preset end to
 	@$(LIMIT_THREADS) $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m slow
 
 test-browser: setup  ## The page of gndpo-report in a headless Chromium, which must be on the path
-	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[browser]'
 	@$(BIN)/pytest -q -m browser tests/browser
 
 lint: setup  ## Check style and types

@@ -44,9 +44,9 @@ function byExtreme() {
 }
 
 function renderTokenControls(names) {
-  const files = inspected.map(({ run, model, step }, place) => [
+  const files = inspected.map(({ run, step }, place) => [
     String(place),
-    `${model ?? ""} ${run.split("/").at(-1)}, step ${step}`,
+    `${run.split("/").at(-1)}, step ${step}`,
   ]);
   const pick = (key) => (value) => {
     view[key] = value;
