@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 
 from gndpo.errors import UserError
+from gndpo.report.arms import Arm
 from gndpo.report.load import Floats, Run
 from gndpo.report.measures import base_measures, measure
 from gndpo.report.palette import GREY, INK, STYLE
@@ -65,18 +66,25 @@ class Grid:
         )
 
 
-def grid(runs: Sequence[Run], row: str, column: str) -> Grid:
-    """The completed runs by the values of two configuration keys; `advantage` is the strategy."""
-    found: dict[tuple[Any, Any], list[Run]] = {}
-    for run in runs:
-        if run.completed:
-            found.setdefault((value(run, row), value(run, column)), []).append(run)
+def grid(arms: Sequence[Arm], row: str, column: str) -> Grid:
+    """The completed runs by the values of two configuration keys; `advantage` is the strategy.
+    Arms that have both values in common are refused: they differ in a third key."""
+    found: dict[tuple[Any, Any], Arm] = {}
+    for arm in arms:
+        for run in arm.completed[:1]:
+            pair = value(run, row), value(run, column)
+            if pair in found:
+                raise UserError(
+                    f"--grid {row} {column}: {found[pair].name} and {arm.name} have both values in "
+                    "common; name another key, or folders whose runs differ in these two alone"
+                )
+            found[pair] = arm
     if not found:
         raise UserError(f"--grid {row} {column}: no run is completed yet")
     return Grid(
         rows=ordered({pair[0] for pair in found}),
         columns=ordered({pair[1] for pair in found}),
-        cells={pair: cell(members) for pair, members in found.items()},
+        cells={pair: cell(arm.completed) for pair, arm in found.items()},
     )
 
 
@@ -89,6 +97,8 @@ def value(run: Run, key: str) -> Any:
             f"--grid {key}: {run.folder} has no such key; use advantage or a key of its "
             ".hydra/config.yaml, e.g. optimizer.lr"
         )
+    if isinstance(run.config[key], list | dict):
+        raise UserError(f"--grid {key}: its values are lists; name a key whose values are single")
     return run.config[key]
 
 

@@ -16,6 +16,7 @@ from gndpo.report.stats import interval
 from gndpo.report.table import MISSING, digits, points
 
 MEASURES = {"accuracy": "accuracy, points", "accuracy_t1": "at T=1, points"}
+ROUNDING = 1e-12
 NOTE = (
     "Mean ± 95% t interval of the differences per seed; p: paired t test, two-sided, no correction "
     "for many comparisons; d: mean over standard deviation of the differences."
@@ -42,11 +43,12 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | N
         return None
     x = np.array([ours[seed] - theirs[seed] for seed in common])
     over, n = interval(x.tolist()), len(x)
+    mean = 0.0 if abs(over.mean) < ROUNDING else over.mean
     spread = float(x.std(ddof=1)) if n > 1 else 0.0
-    if spread <= 1e-12 * max(1.0, float(np.abs(x).max())):
-        return Paired(over.mean, over.half, None, None, n)
-    p = 2 * float(stdtr(n - 1, -abs(over.mean) / (spread / sqrt(n))))
-    return Paired(over.mean, over.half, p, over.mean / spread, n)
+    if spread < ROUNDING * max(1.0, float(np.abs(x).max())):
+        return Paired(mean, over.half, None, None, n)
+    p = 2 * float(stdtr(n - 1, -abs(mean) / (spread / sqrt(n))))
+    return Paired(mean, over.half, p, mean / spread, n)
 
 
 def rows(arms: Sequence[Arm]) -> list[list[str]]:
