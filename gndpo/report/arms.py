@@ -35,6 +35,11 @@ class Arm:
     def unfinished(self) -> list[Run]:
         return [run for run in self.runs if not run.completed]
 
+    @property
+    def shown(self) -> list[Run]:
+        """The completed runs; all, while none is."""
+        return self.completed or list(self.runs)
+
 
 def group(runs: Sequence[Run]) -> list[Arm]:
     """Arms in order of appearance, named by strategy, or by preset where that is a method.
@@ -88,7 +93,7 @@ def unintended(runs: Sequence[Run]) -> dict[str, list[str]]:
     methods where they differ on purpose; their budget, optimizer and data are compared.
     """
     known = [run for run in runs if run.config]
-    keys = {key for run in known for key in run.config if _compared(key)}
+    keys = {key for run in known for key in run.config if compared(key)}
     values = {
         key: {
             str(run.config.get(key, "absent"))
@@ -100,6 +105,6 @@ def unintended(runs: Sequence[Run]) -> dict[str, list[str]]:
     return {key: sorted(found) for key, found in sorted(values.items()) if len(found) > 1}
 
 
-def _compared(key: str) -> bool:
+def compared(key: str) -> bool:
     """Whether a configuration key should be the same in all runs of a comparison."""
     return _root(key) not in {"advantage", *NOT_AN_ARM} and key not in FOLLOWS_THE_RUN

@@ -19,6 +19,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from gndpo.errors import UserError
+from gndpo.folders import made
 from gndpo.report import paired, table
 from gndpo.report.arms import Arm, group, unintended
 from gndpo.report.load import Run, find_runs
@@ -112,7 +113,7 @@ def _run(options: argparse.Namespace) -> None:
         from gndpo.report.grid import draw_grid, grid
 
         row, column = options.grid
-        written.append(draw_grid(grid(report.runs, row, column), row, column, out))
+        written.append(draw_grid(grid(report.arms, row, column), row, column, out))
     console.print(f"Written to {out}: {', '.join(written)}", highlight=False, soft_wrap=True)
     if options.html or options.watch:
         page = _write_page(report, out, options.watch)
@@ -161,10 +162,7 @@ def write(report: Report, out: Path) -> list[str]:
     """Write report.md, report.csv and the figures; gives the names written."""
     from gndpo.report.figures import draw_all  # matplotlib takes a second to import
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise UserError(f"{out}: is a file; name a folder with --out") from None
+    made(out, "--out")
     figures = draw_all(report.arms, report.summaries, out)
     (out / "report.md").write_text(as_markdown(report, figures), encoding="utf-8")
     (out / "report.csv").write_text(table.as_csv(report.rows), encoding="utf-8")
@@ -210,7 +208,7 @@ def _unfinished(run: Run) -> str:
 
 
 def _unreadable(run: Run) -> str:
-    return f"{run.folder}: {run.unreadable} line(s) of its logs are no JSON and were left out."
+    return f"{run.folder}: {run.unreadable} line(s) of its logs could not be read and were left out."
 
 
 def _fairness(runs: Sequence[Run]) -> str:

@@ -26,7 +26,7 @@ class Run:
     config: Row
     metrics: list[Row]
     evals: list[Row]
-    unreadable: int = 0  # lines of either log that are no JSON; an unfinished last line is not one
+    unreadable: int = 0  # lines of both logs, as `read_log` counts them
 
     @property
     def strategy(self) -> str:
@@ -75,8 +75,8 @@ def _run_folders(root: Path) -> Iterator[Path]:
 def read_run(folder: Path) -> Run:
     """Read one run folder; a missing log is an empty log."""
     info = _read_info(folder / "run.json")
-    metrics, bad_metrics = read_rows(folder / "metrics.jsonl")
-    evals, bad_evals = read_rows(folder / "eval.jsonl")
+    metrics, bad_metrics = read_log(folder / "metrics.jsonl")
+    evals, bad_evals = read_log(folder / "eval.jsonl")
     config = _read_config(folder / ".hydra" / "config.yaml")
     return Run(folder, info, config, metrics, evals, bad_metrics + bad_evals)
 
@@ -116,9 +116,19 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
     return rows, bad
 
 
+def read_log(path: Path) -> tuple[list[Row], int]:
+    """As `read_rows`, of a log by step: a row without an integer `step` is unreadable."""
+    rows, bad = read_rows(path)
+    kept = [row for row in rows if isinstance(row.get("step"), int)]
+    return kept, bad + len(rows) - len(kept)
+
+
 def series(rows: Sequence[Row], key: str) -> tuple[Floats, Floats]:
-    """Steps and values of one metric, ascending; a step written twice counts as written last."""
-    points = {int(row["step"]): float(row[key]) for row in rows if row.get(key) is not None}
+    """Steps and values of one metric, ascending; a step written twice counts as written last.
+
+    What is no number, e.g. null, is left out.
+    """
+    points = {row["step"]: float(row[key]) for row in rows if isinstance(row.get(key), int | float)}
     steps = sorted(points)
     return np.array(steps, dtype=np.float64), np.array([points[step] for step in steps])
 

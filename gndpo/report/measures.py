@@ -43,7 +43,7 @@ def summarize(arm: Arm) -> Summary:
 def measure(run: Run) -> Measures:
     """Everything the report says about one run; None where it was not measured."""
     norms = series(run.metrics, "grad/norm")[1]
-    final = _accuracies(_last(eval_rows(run, "student", "test")))
+    final = _accuracies(final_row(run))
     base, teacher = base_measures(run)["accuracy"], teacher_measures(run)["accuracy"]
     return final | {
         "gain": stats.gain(final["accuracy"], base),
@@ -69,24 +69,40 @@ def validation_curve(run: Run) -> tuple[Floats, Floats]:
 
 def base_measures(run: Run) -> Measures:
     """The student before its first update."""
-    rows = [row for row in eval_rows(run, "student", "test") if int(row["step"]) == 0]
     steps, kl = series(run.metrics, "teacher/kl")
     first = min((int(row["step"]) for row in run.metrics), default=None)
     measured_first = len(steps) > 0 and steps[0] == first
-    return _accuracies(rows[0] if rows else {}) | {"kl": float(kl[0]) if measured_first else None}
+    return _accuracies(base_row(run)) | {"kl": float(kl[0]) if measured_first else None}
 
 
 def teacher_measures(run: Run) -> Measures:
     """The teacher, as the run evaluated it last."""
+    return _accuracies(teacher_row(run))
+
+
+def final_row(run: Run) -> Row:
+    """The student's test after training; step 0 was before it."""
+    rows = eval_rows(run, "student", "test")
+    return rows[-1] if rows and int(rows[-1]["step"]) > 0 else {}
+
+
+def base_row(run: Run) -> Row:
+    """The student's test before training."""
+    rows = eval_rows(run, "student", "test")
+    return rows[0] if rows and int(rows[0]["step"]) == 0 else {}
+
+
+def teacher_row(run: Run) -> Row:
+    """The teacher's last test."""
     rows = eval_rows(run, "teacher", "test")
-    return _accuracies(rows[-1] if rows else {})
+    return rows[-1] if rows else {}
 
 
 def references(runs: Sequence[Run]) -> list[Summary]:
     """Base student and teacher, and a row more for experiments that used other models."""
     rows = []
     for title, read in (("base student", base_measures), ("teacher", teacher_measures)):
-        first, *others = groups = _by_model(runs, read)
+        first, *others = groups = by_model(runs, read)
         usual = not others or len(first) > len(others[0])
         for experiments in groups:
             plain = usual and experiments is first
@@ -95,7 +111,7 @@ def references(runs: Sequence[Run]) -> list[Summary]:
     return rows
 
 
-def _by_model(runs: Sequence[Run], read: Callable[[Run], Measures]) -> list[list[str]]:
+def by_model(runs: Sequence[Run], read: Callable[[Run], Measures]) -> list[list[str]]:
     """Experiments whose model is equally accurate, most first; unmeasured ones only if all are."""
     found: dict[float | None, list[str]] = {}
     for experiment in dict.fromkeys(run.experiment for run in runs):
@@ -129,27 +145,23 @@ def _reference(title: str, read: Callable[[Run], Measures], runs: Iterable[Run])
 
 def _over_seeds(measured: Sequence[Measures]) -> dict[str, Interval]:
     names = dict.fromkeys(name for measures in measured for name in measures)
-    found = {name: _present(measured, name) for name in names}
+    found = {name: present(measured, name) for name in names}
     return {name: stats.interval(values) for name, values in found.items() if values}
 
 
 def _median(measured: Sequence[Measures]) -> Measures:
     names = dict.fromkeys(name for measures in measured for name in measures)
-    return {name: stats.median(np.array(_present(measured, name))) for name in names}
+    return {name: stats.median(np.array(present(measured, name))) for name in names}
 
 
-def _present(measured: Sequence[Measures], name: str) -> list[float]:
+def present(measured: Sequence[Measures], name: str) -> list[float]:
+    """The finite values of one measure."""
     values = [measures.get(name) for measures in measured]
     return [value for value in values if value is not None and np.isfinite(value)]
 
 
 def _accuracies(row: Row) -> Measures:
     return {name: row.get(key) for name, key in ACCURACIES.items()}
-
-
-def _last(rows: Sequence[Row]) -> Row:
-    """The evaluation after training; step 0 was before it."""
-    return rows[-1] if rows and int(rows[-1]["step"]) > 0 else {}
 
 
 def _of(reduce: Callable[[Floats], float], run: Run, key: str) -> float | None:

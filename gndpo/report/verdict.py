@@ -21,12 +21,12 @@ def _learned_most(arms: Sequence[Summary]) -> str:
     if not ranked:
         return "No strategy has a final test accuracy yet."
     best = ranked[0]
-    key = _learning(arms)
+    key = learning_key(arms)
     same = [arm.name for arm in ranked if arm.values[key].mean == best.values[key].mean]
     if len(same) > 1:
         return f"{listed(same)} learned the same ({_accuracy(best)})."
     text = f"{best.name} learned most ({_accuracy(best)}{_gain(best)}{_gap(best)})"
-    return f"{text}{_against(best, ranked[1], _learning(arms))}." if len(ranked) > 1 else f"{text}."
+    return f"{text}{_against(best, ranked[1], key)}." if len(ranked) > 1 else f"{text}."
 
 
 def _against(best: Summary, second: Summary, key: str) -> str:
@@ -98,10 +98,10 @@ def _unfinished(arms: Sequence[Summary]) -> str:
 
 def by_learning(arms: Sequence[Summary]) -> list[Summary]:
     """The arms that were tested, the one that learned most first."""
-    return ordered(arms, _learning(arms), most_first=True)
+    return ordered(arms, learning_key(arms), most_first=True)
 
 
-def _learning(arms: Sequence[Summary]) -> str:
+def learning_key(arms: Sequence[Summary]) -> str:
     """The gain, as students may start from different accuracies; unless it is not known of all."""
     tested = [arm for arm in arms if "accuracy" in arm.values]
     return "gain" if all("gain" in arm.values for arm in tested) else "accuracy"

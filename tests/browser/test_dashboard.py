@@ -1,7 +1,14 @@
 """The page in a real browser."""
 
+import json
+
 import pytest
+from browser.fake_runs import write_run
 from playwright.sync_api import expect
+
+from gndpo.report.cli import build
+from gndpo.report.load import find_runs
+from gndpo.report.page.html import write_page
 
 pytestmark = pytest.mark.browser
 PANELS = ("#gradient-plots", "#fan-plots", "#kind-plot", "#blind-plot")
@@ -13,6 +20,12 @@ def names(page, selector):
 
 def arms(page):
     return [row.get_attribute("data-arm") for row in page.locator("tr[data-arm]").all()]
+
+
+def diff_rows(page):
+    return [
+        row.locator("td").all_inner_texts() for row in page.locator("#diff-table tbody tr").all()
+    ]
 
 
 def draw(page, selector):
@@ -122,6 +135,42 @@ def test_two_arms_differ_in_their_advantage_alone(look, report):
     assert names(page, "#diff-table tbody th") == ["advantage.clamp"]
     assert names(page, "#diff-table td") == ["null", "5.0", "advantage"]
     assert "Apart from the advantage" in page.locator("#diff-verdict.fine").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "kinds", "style", "said"),
+    [
+        ("", {"by design of the method"}, "fine", "and by design of the method rollout.mix"),
+        (
+            "weight_decay: 0.1\n",
+            {"by design of the method", "not only the advantage"},
+            "warning",
+            "more than the advantage: weight_decay.",
+        ),
+    ],
+)
+def test_a_method_differs_by_design_and_else_unfairly(look, tmp_path, more, kinds, style, said):
+    plain = write_run(tmp_path / "plain", "full_kl", 0, 20)
+    preset = write_run(tmp_path / "gkd", "full_kl", 0, 20, experiment="methods/gkd")
+    for folder, text in (
+        (plain, "rollout: {mix: 1.0}\n"),
+        (preset, "rollout: {mix: 0.5}\n" + more),
+    ):
+        with (folder / ".hydra" / "config.yaml").open("a") as file:
+            file.write(text)
+    page = look(write_page(build(find_runs([tmp_path])), tmp_path)).page
+    assert {row[-1] for row in diff_rows(page)} == kinds
+    assert said in page.locator(f"#diff-verdict.{style}").inner_text()
+
+
+def test_a_run_without_its_number_of_steps_says_so(look, tmp_path):
+    folder = write_run(tmp_path / "a", "gndpo", 0, 20, status="failed")
+    info = json.loads((folder / "run.json").read_text())
+    del info["steps"]
+    (folder / "run.json").write_text(json.dumps(info))
+    page = look(write_page(build(find_runs([tmp_path])), tmp_path)).page
+    page.locator(".opener").click()
+    assert "failed at step 20 of ?" in page.locator("tr.run").inner_text()
 
 
 def test_dark_and_light_change_page_and_plots(look, report):

@@ -90,6 +90,18 @@ def test_a_repeated_seed_counts_once(runs_with):
     assert [run.info["started"] for run in arm.runs] == ["2026-01-02"]
 
 
+def test_unfinished_runs_are_shown_while_no_other_is_there(runs_with):
+    failed = {"status": "failed"}
+    mixed, lost = group(
+        runs_with(
+            *[("gndpo", 0, {}), ("gndpo", 1, failed)],
+            *[("raw_kl", 0, failed), ("raw_kl", 1, failed)],
+        )
+    )
+    assert [run.seed for run in mixed.shown] == [0]
+    assert [run.seed for run in lost.shown] == [0, 1]
+
+
 def test_settings_that_differ_beside_strategy_and_seed_are_named(runs_with):
     config = "seed: {0}\ndata: {{seed: {0}}}\nadvantage: {{clamp: {1}}}\noptimizer: {{lr: {2}}}\n"
     runs = runs_with(

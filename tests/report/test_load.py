@@ -6,7 +6,7 @@ import math
 import pytest
 
 from gndpo.errors import UserError
-from gndpo.report.load import eval_rows, find_runs, read_rows, read_run, series
+from gndpo.report.load import eval_rows, find_runs, read_log, read_rows, read_run, series
 
 
 def test_a_cut_off_last_line_is_left_out_silently(tmp_path):
@@ -21,6 +21,22 @@ def test_a_damaged_line_in_the_middle_is_counted(tmp_path):
     assert read_rows(path) == ([{"step": 1}, {"step": 2}], 2)
 
 
+def test_a_row_without_an_integer_step_is_unreadable(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"a": 1}\n{"step": "x"}\n{"step": null}\n7\n{"step": 2, "a": 3}\n')
+    assert read_log(path) == ([{"step": 2, "a": 3}], 4)
+
+
+def test_such_rows_are_counted_over_both_logs(tmp_path, make_run):
+    folder = make_run(tmp_path / "run", "gndpo", 0)
+    for log in ("metrics.jsonl", "eval.jsonl"):
+        with (folder / log).open("a") as file:
+            file.write('{"model": "student", "split": "test", "train/loss": 1.0}\n')
+    run = read_run(folder)
+    assert run.unreadable == 2
+    assert all("step" in row for row in run.metrics + run.evals)
+
+
 def test_a_missing_log_is_empty(tmp_path):
     assert read_rows(tmp_path / "eval.jsonl") == ([], 0)
 
@@ -28,7 +44,7 @@ def test_a_missing_log_is_empty(tmp_path):
 def test_series_keeps_non_finite_values_and_the_last_write_of_a_step():
     rows = json.loads(
         '[{"step": 2, "a": NaN}, {"step": 1, "a": 5}, {"step": 1, "a": 6}, {"step": 3, "b": 1},'
-        ' {"step": 4, "a": Infinity}, {"step": 5, "a": null}]'
+        ' {"step": 4, "a": Infinity}, {"step": 5, "a": null}, {"step": 6, "a": "abc"}]'
     )
     steps, values = series(rows, "a")
     assert steps.tolist() == [1, 2, 4]

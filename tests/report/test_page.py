@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import math
 import re
 import signal
 import subprocess
@@ -15,10 +16,13 @@ import pytest
 from gndpo.errors import UserError
 from gndpo.report.arms import group
 from gndpo.report.cli import build, main
-from gndpo.report.load import find_runs
+from gndpo.report.load import find_runs, read_run
+from gndpo.report.measures import Summary
 from gndpo.report.page.html import page
-from gndpo.report.page.overview import cards, dash, link
+from gndpo.report.page.overview import cards, dash, link, run_row
 from gndpo.report.page.tokens import answers
+from gndpo.report.stats import interval
+from gndpo.report.verdict import verdict
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -90,6 +94,53 @@ def test_cards_name_the_winners_and_say_how_sure_that_is(sweep):
     assert found["Most stable"].notes[-1].startswith("least stable: raw_kl, ")
 
 
+def learned(name, accuracies, gains):
+    values = {"accuracy": interval(accuracies), "gain": interval(gains)}
+    return Summary(name, name, len(gains), 0, values)
+
+
+def test_the_first_card_compares_by_what_it_ranks_as_the_verdict_does():
+    arms = [
+        learned("strong_start", [0.90, 0.90, 0.91], [0.02, 0.02, 0.03]),
+        learned("weak_start", [0.70, 0.70, 0.71], [0.30, 0.30, 0.31]),
+    ]
+    card = cards(arms)[0]
+    assert card.arm == "weak_start"
+    assert re.fullmatch(r"clear of the next, strong_start: \+?2\.3.* points", card.notes[1])
+    assert "its interval lies clear of the next, strong_start" in verdict(arms)
+
+
+def test_one_seed_has_no_interval_to_lie_clear_of():
+    arms = [learned("gndpo", [0.8], [0.3]), learned("raw_kl", [0.6], [0.1])]
+    assert cards(arms)[0].notes[1].startswith("one seed, no interval; the next, raw_kl: ")
+
+
+def test_a_run_that_diverged_shows_only_its_finite_numbers(tmp_path, make_run):
+    rows = [{"step": step, "grad/norm": math.inf} for step in range(1, 31)]
+    tested = {"model": "student", "split": "test"}
+    evals = [tested | {"step": 0, "eval/acc_1": 0.5}, tested | {"step": 9, "eval/acc_1": math.nan}]
+    run = read_run(make_run(tmp_path / "a", "gndpo", 0, metrics=rows, evals=evals))
+    shown = run_row(run, tmp_path / "report.html")["cells"]
+    assert {"accuracy", "gain", "tail_ratio"}.isdisjoint(shown)
+    assert all(math.isfinite(mean) for _, mean, *_ in shown.values())
+
+
+def test_a_page_is_made_of_odd_logs(tmp_path, make_run):
+    folder = make_run(tmp_path / "a", "gndpo", 0)
+    tokens = {"text": ["x"]}
+    odd = [{"step": 61, "note/x": "abc", "grad/norm": "abc"}, {"train/loss": 1.0}]
+    for log, rows in {
+        "metrics.jsonl": odd,
+        "samples.jsonl": [{"tokens": tokens}, {"step": 1, "tokens": tokens}],
+    }.items():
+        with (folder / log).open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    found = Scripts(page(build(find_runs([tmp_path])), tmp_path / "report.html"))
+    assert "note/x" not in found.meta["metrics"]
+    assert found.pack("curve/grad/norm")["runs"][0][0][-1] == 60
+    assert len(found.pack("tokens")[0]["answers"]) == 1
+
+
 def test_runs_that_have_only_begun_make_a_page_without_cards(tmp_path, make_run):
     folder = make_run(tmp_path / "a", "gndpo", 0, status="running", step=0)
     for log in ("metrics.jsonl", "eval.jsonl"):
@@ -139,14 +190,17 @@ def test_without_inspected_tokens_the_last_samples_are_shown(tmp_path, make_run)
 
 def test_answers_beyond_the_room_are_left_out_and_counted(tmp_path, make_run, monkeypatch):
     folder = make_run(tmp_path / "a", "gndpo", 0)
-    (folder / "tokens.json").write_text(json.dumps({"answers": [{"prompt": "x" * 40}] * 5}))
+    (folder / "tokens.json").write_text(json.dumps({"answers": [{"tokens": "x" * 40}] * 5}))
     monkeypatch.setattr("gndpo.report.page.tokens.MOST_CHARACTERS", 130)
     runs = find_runs([tmp_path])
     (found,) = answers(runs, group(runs))
     assert (len(found["answers"]), found["left_out"]) == (2, 3)
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"answers": 1}', '{"answers": [1]}', '{"answers": [{"prompt": "?"}]}'],
+)
 def test_a_broken_tokens_file_is_named(tmp_path, make_run, text):
     folder = make_run(tmp_path / "a", "gndpo", 0)
     (folder / "tokens.json").write_text(text)

@@ -13,7 +13,7 @@ from gndpo.report.page.accuracy import accuracy
 from gndpo.report.page.configs import configs
 from gndpo.report.page.curves import FEWEST, MOST, budget, curves, meaning, names
 from gndpo.report.page.fans import fans
-from gndpo.report.page.gradients import marks
+from gndpo.report.page.gradients import MOST_MARKS, marks
 from gndpo.report.page.packing import as_json, packed
 from gndpo.report.page.thinning import buckets, even, thin
 
@@ -74,7 +74,19 @@ def test_marks_name_step_and_size(tmp_path, make_run):
     rows[19] |= {"grad/norm": 70.0}
     rows[24] |= {"grad/skipped": 1}
     run = read_run(make_run(tmp_path / "a", "gndpo", 0, metrics=rows))
-    assert marks(run) == {"spikes": [[20, 70.0]], "skipped": [25]}
+    counts = {"spikes": 1, "skipped": 1}
+    assert marks(run) == {"spikes": [[20, 70.0]], "skipped": [25], "counts": counts}
+
+
+def test_marks_beyond_the_most_are_counted_and_the_largest_are_drawn(tmp_path, make_run):
+    rows = [{"step": step, "grad/norm": 1.0, "grad/skipped": 0} for step in range(1, 2521)]
+    for place, row in enumerate(rows[19::10]):
+        row |= {"grad/norm": 9.0 + place, "grad/skipped": 1}
+    run = read_run(make_run(tmp_path / "a", "gndpo", 0, metrics=rows))
+    found = marks(run)
+    assert found["counts"] == {"spikes": 251, "skipped": 251}
+    assert len(found["spikes"]) == len(found["skipped"]) == MOST_MARKS
+    assert found["spikes"][0] == [20 + 51 * 10, 9.0 + 51]
 
 
 def test_every_metric_is_offered_in_a_sensible_order(sweep):
@@ -164,6 +176,26 @@ def test_accuracy_by_kind_with_and_without_the_image(tmp_path, make_run):
     np.testing.assert_allclose(arm["blind"], [0.1, 0.1, 0.1])
 
 
+def test_models_that_experiments_do_not_share_are_no_reference(tmp_path, make_run):
+    for seed, base in enumerate((0.5, 0.6)):
+        rows = [
+            {"step": 0, "model": "teacher", "split": "test", "eval/acc_1": 0.9},
+            {"step": 0, "model": "student", "split": "test", "eval/acc_1": base},
+            {"step": 9, "model": "student", "split": "test", "eval/acc_1": 0.7},
+        ]
+        make_run(tmp_path / str(seed), "gndpo", 0, evals=rows, experiment=f"methods/{seed}")
+    runs = find_runs([tmp_path])
+    found = {model["name"]: model["image"] for model in accuracy(runs, group(runs))["models"]}
+    assert (found["base student"], found["teacher"]) == (None, [0.9])
+
+
+def test_an_accuracy_that_is_not_a_number_is_not_drawn(tmp_path, make_run):
+    rows = [{"step": 9, "model": "student", "split": "test", "eval/acc_1": math.nan}]
+    make_run(tmp_path / "a", "gndpo", 0, evals=rows)
+    runs = find_runs([tmp_path])
+    assert [model["image"] for model in accuracy(runs, group(runs))["models"]] == [None] * 3
+
+
 def test_configurations_are_columns_of_codes(tmp_path, make_run):
     make_run(tmp_path / "a", "gndpo", 0, config="optimizer:\n  lr: 0.1\nsteps: 9\nseed: 0\n")
     make_run(tmp_path / "b", "gndpo", 1, config="optimizer:\n  lr: null\nsteps: 9\nseed: 1\n")
@@ -171,4 +203,4 @@ def test_configurations_are_columns_of_codes(tmp_path, make_run):
     assert found["keys"] == ["optimizer.lr", "seed", "steps"]  # what differs comes first
     assert found["values"] == [["0.1", "null"], ["0", "1"], ["9"]]
     assert found["codes"] == [[0, 1], [0, 1], []]
-    assert found["unintended"] == ["optimizer.lr"]
+    assert found["compared"] == ["optimizer.lr", "steps"]

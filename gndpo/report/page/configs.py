@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gndpo.report.arms import METHOD, unintended
+from gndpo.report.arms import METHOD, compared
 from gndpo.report.load import Run
 
 ABSENT = "absent"
@@ -21,7 +21,7 @@ def configs(runs: Sequence[Run]) -> dict[str, Any]:
         "keys": keys,
         "values": [values[key] for key in keys],
         "codes": [_codes(columns[key], values[key]) for key in keys],
-        "unintended": list(unintended(runs)),
+        "compared": [key for key in keys if compared(key)],
         "method": sorted(METHOD),
     }
 

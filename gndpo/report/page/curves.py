@@ -71,13 +71,8 @@ def curves(name: str, runs: Sequence[Run], arms: Sequence[Arm], points: int) -> 
     lines = [_line(*found[run.folder], points) for run in runs]
     return {
         "runs": lines,
-        "arms": [_bands([found[run.folder] for run in _averaged(arm)]) for arm in arms],
+        "arms": [_bands([found[run.folder] for run in arm.shown]) for arm in arms],
     }
-
-
-def _averaged(arm: Arm) -> list[Run]:
-    """The completed runs; all, while none is."""
-    return arm.completed or list(arm.runs)
 
 
 def _line(steps: Floats, values: Floats, points: int) -> list[list[float]] | None:
@@ -113,7 +108,8 @@ def _numbers(rows: Iterable[Row]) -> list[str]:
     """Names of the numbers in rows, in order of appearance."""
     found: dict[str, None] = {}
     for row in rows:
-        found.update(dict.fromkeys(key for key in row if "/" in key and key not in found))
+        new = [key for key in row if "/" in key and key not in found]
+        found.update(dict.fromkeys(key for key in new if isinstance(row[key], int | float)))
     return list(found)
 
 

@@ -35,7 +35,7 @@ function differences([a, b]) {
 function kindOf(key, runs) {
   const root = key.split(".")[0];
   if (root === "advantage") return "advantage";
-  if (!configs.unintended.includes(key)) return "bookkeeping";
+  if (!configs.compared.includes(key)) return "bookkeeping";
   const judged = runs.filter((run) => !(RUNS[run].method && configs.method.includes(root)));
   return valuesAt(key, judged).length > 1 ? "unintended" : "method";
 }
@@ -49,10 +49,9 @@ const KINDS = {
 
 function showDiff() {
   const found = differences(compared);
-  const unfair = found.filter(({ kind }) => kind === "unintended");
   const verdict = byId("diff-verdict");
-  verdict.className = unfair.length ? "warning" : "fine";
-  verdict.textContent = diffVerdict(found, unfair);
+  verdict.className = keysOf("unintended", found) ? "warning" : "fine";
+  verdict.textContent = diffVerdict(found);
   const head = ["key", ...compared.map((place) => ARMS[place].name), "kind"];
   byId("diff-table").hidden = found.length === 0;
   byId("diff-table").replaceChildren(
@@ -69,14 +68,20 @@ function showDiff() {
   );
 }
 
-function diffVerdict(found, unfair) {
+const keysOf = (wanted, found) =>
+  found
+    .filter(({ kind }) => kind === wanted)
+    .map(({ key }) => key)
+    .join(", ");
+
+function diffVerdict(found) {
   if (compared[0] === compared[1]) return "This is the same arm twice: choose another one.";
-  if (unfair.length === 0)
-    return found.length
-      ? "Apart from the advantage, names and seeds, both have the same configuration."
-      : "Both have the same configuration.";
-  const keys = unfair.map(({ key }) => key).join(", ");
-  return `These two differ in more than the advantage: ${keys}. Not a comparison of strategies.`;
+  if (found.length === 0) return "Both have the same configuration.";
+  const [unfair, design] = ["unintended", "method"].map((kind) => keysOf(kind, found));
+  if (unfair)
+    return `These two differ in more than the advantage: ${unfair}. Not a comparison of strategies.`;
+  const method = design && `, and by design of the method ${design}`;
+  return `Apart from the advantage, names and seeds${method}, both have the same configuration.`;
 }
 
 function diffRow({ key, values, kind }) {

@@ -21,11 +21,7 @@ REDUCE = {"min": np.min, "max": np.max}
 def fans(family: str, arms: Sequence[Arm]) -> list[Any]:
     """Per arm the steps and the quantiles that its runs have logged, None where none did."""
     points = int(np.clip(POINTS // max(1, len(arms) * len(QUANTILES)), FEWEST, MOST))
-    return [_fan([_read(run, FAMILIES[family]) for run in _shown(arm)], points) for arm in arms]
-
-
-def _shown(arm: Arm) -> list[Run]:
-    return arm.completed or list(arm.runs)
+    return [_fan([_read(run, FAMILIES[family]) for run in arm.shown], points) for arm in arms]
 
 
 def _read(run: Run, prefix: str) -> dict[str, dict[float, float]]:

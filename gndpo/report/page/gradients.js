@@ -38,7 +38,7 @@ function facet(arm, text) {
 }
 
 function markText(arm, marks) {
-  const count = (what) => arm.runs.reduce((sum, run) => sum + marks[run][what].length, 0);
+  const count = (what) => arm.runs.reduce((sum, run) => sum + marks[run].counts[what], 0);
   const named = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
   const text = `${named(count("spikes"), "spike")}, ${named(count("skipped"), "skipped step")}`;
   return el("span", { class: "soft" }, `${text} in ${named(arm.runs.length, "run")}`);

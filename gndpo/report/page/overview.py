@@ -1,5 +1,6 @@
 """The comparison as rows of cells, and the three arms that stand out."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from gndpo.report.measures import Summary, measure
 from gndpo.report.palette import Look
 from gndpo.report.stats import Interval, interval
 from gndpo.report.table import LEARNING, STABILITY, Column, cell
-from gndpo.report.verdict import by_learning, ordered
+from gndpo.report.verdict import by_learning, learning_key, ordered
 
 COLUMN_OF = {column.key: column for column in (*LEARNING, *STABILITY)}
 
@@ -42,11 +43,18 @@ def _learned_most(arms: Sequence[Summary]) -> Card | None:
     best = ranked[0]
     notes = [f"{_shown(best, 'gain')} points over the base student"] * ("gain" in best.values)
     if len(ranked) > 1:
-        first, second = best.values["accuracy"], ranked[1].values["accuracy"]
-        apart = None not in (first.half, second.half) and first.low > second.high
-        relation = "clear of" if apart else "not clear of"
-        notes.append(f"{relation} the next, {ranked[1].name}: {_shown(ranked[1], 'accuracy')} %")
+        notes.append(_against(best, ranked[1], learning_key(arms)))
     return Card("Learned most", best.name, _shown(best, "accuracy"), "% accuracy", notes)
+
+
+def _against(best: Summary, second: Summary, key: str) -> str:
+    """Whether the intervals of the measure by which arms are ranked lie apart."""
+    first, other = best.values[key], second.values[key]
+    unit = "points" if key == "gain" else "%"
+    after = f"the next, {second.name}: {_shown(second, key)} {unit}"
+    if first.half is None or other.half is None:
+        return f"one seed, no interval; {after}"
+    return f"{'clear of' if first.low > other.high else 'not clear of'} {after}"
 
 
 def _most_stable(arms: Sequence[Summary]) -> Card | None:
@@ -112,7 +120,8 @@ def arm_row(summary: Summary, arm: Arm, look: Look, places: Mapping[Path, int]) 
 
 def run_row(run: Run, page: Path) -> dict[str, Any]:
     """A run: what became of it, its numbers and the way from the page to its folder."""
-    measured = {key: interval([x]) for key, x in measure(run).items() if x is not None}
+    found = measure(run).items()
+    measured = {key: interval([x]) for key, x in found if x is not None and math.isfinite(x)}
     return {
         "name": run.folder.name,
         "seed": run.seed,

@@ -101,7 +101,7 @@ function armRows(arm, scales) {
 /** A run: a link to its folder, what became of it, its numbers. */
 function runRow(run) {
   const done = run.status === "completed";
-  const progress = done ? run.status : `${run.status} at step ${run.step ?? "?"} of ${run.steps}`;
+  const progress = done ? run.status : `${run.status} at step ${run.step ?? "?"} of ${run.steps ?? "?"}`;
   const status = el("span", { class: done ? "soft" : "warning", title: run.reason }, progress);
   const link = el("a", { href: run.link, title: run.overrides.join("\n") }, run.name);
   const why = run.reason ? el("span", { class: "warning" }, run.reason) : null;

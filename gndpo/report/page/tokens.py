@@ -7,7 +7,7 @@ from typing import Any
 
 from gndpo.errors import UserError
 from gndpo.report.arms import Arm
-from gndpo.report.load import Row, Run, read_rows
+from gndpo.report.load import Row, Run, read_log
 
 FILE = "tokens.json"
 SAMPLES = "samples.jsonl"
@@ -32,27 +32,34 @@ def _inspected(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: not valid JSON ({error}); make it again with gndpo-inspect run={path.parent}"
         ) from None
-    if not isinstance(found, dict) or "answers" not in found:
+    if not _whole(found):
         raise UserError(
-            f"{path}: lacks answers; make it again with gndpo-inspect run={path.parent}"
+            f"{path}: lacks answers or their tokens; "
+            f"make it again with gndpo-inspect run={path.parent}"
         )
-    return found
+    return dict(found)
+
+
+def _whole(found: Any) -> bool:
+    """Whether a file has answers, and each of them its tokens."""
+    listed = isinstance(found, dict) and isinstance(found.get("answers"), list)
+    return listed and all(isinstance(x, dict) and "tokens" in x for x in found["answers"])
 
 
 def _sampled(arm: Arm) -> dict[str, Any] | None:
     """The answers of the last step that the arm's first run has kept."""
-    run = (arm.completed or list(arm.runs))[0]
-    rows = [row for row in read_rows(run.folder / SAMPLES)[0] if "tokens" in row]
+    run = arm.shown[0]
+    rows = [row for row in read_log(run.folder / SAMPLES)[0] if "tokens" in row]
     if not rows:
         return None
-    step = max(int(row["step"]) for row in rows)
+    step = max(row["step"] for row in rows)
     return {
         "run": str(run.folder),
         "file": SAMPLES,
         "step": step,
         "model": arm.name,
         "strategies": {run.strategy: {"kind": "advantage"}},
-        "answers": [_answer(row, run.strategy) for row in rows if int(row["step"]) == step],
+        "answers": [_answer(row, run.strategy) for row in rows if row["step"] == step],
     }
 
 
