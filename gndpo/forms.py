@@ -28,6 +28,7 @@ def text(x: Any) -> bool:
 FORMS: Mapping[str, Callable[[Any], bool]] = {
     "a text": text,
     "a list of texts": lambda x: listed(x, text),
+    "a list of whole numbers": lambda x: listed(x, whole),
     "a text or a list of texts": lambda x: text(x) or listed(x, text),
     "a list of pairs of texts": lambda x: listed(x, lambda y: listed(y, text) and len(y) == 2),
     "texts by name, like {a: b}": lambda x: named(x, text),

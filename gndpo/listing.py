@@ -56,17 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="gndpo-list",
         description=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=True,
     )
     parser.add_argument("what", nargs="?", default="", help="a group, a folder of it, or an option")
     what = parser.parse_args(arguments).what.strip("/").removesuffix(".yaml")
-    place = CONF / what
+    place, file = CONF / what, CONF / f"{what}.yaml"
+    allowed = not {*Path(what).parts} & {*INTERNAL, ".."}
     if not what:
         show(every_group(), "gndpo-list <group> shows its options, <group>/<option> its keys")
-    elif place.is_dir() and what.partition("/")[0] not in INTERNAL:
+    elif allowed and place.is_dir():
         show(one_group(place), f"gndpo-list {what}/<option> shows keys and defaults")
-    elif place.with_suffix(".yaml").is_file():
-        option(place.with_suffix(".yaml"))
+    elif allowed and file.is_file():
+        option(file)
     else:
         print(f"gndpo-list: {unknown(what)}", file=sys.stderr)
         sys.exit(1)
@@ -156,12 +156,24 @@ def keys(file: Path) -> dict[str, Line]:
                 if not name.startswith("hydra/"):
                     found[name] = (name, written(choice), "")
         elif base != "_self_":
-            found |= keys(file.parent / f"{base}.yaml")
+            found |= inherited(file, base)
     for name, value in flat(values):
         key = name.rpartition(".")[2]
         known = found.get(name, ("", "", ""))[2]
         found[name] = (name, written(value), meanings.get(key, known))
     return found
+
+
+def inherited(file: Path, base: str) -> dict[str, Line]:
+    """keys() of an entry of its defaults, `[/]option[@package]`: from conf/ with a slash, else
+    beside the file or from its group."""
+    name, _, package = base.partition("@")
+    group = CONF / file.relative_to(CONF).parts[0]
+    places = [CONF] if name.startswith("/") else [file.parent, group]
+    files = [place / f"{name.lstrip('/')}.yaml" for place in places]
+    found = keys(next(path for path in files if path.is_file()))
+    start = "" if package in ("", "_here_") else f"{package}."
+    return {f"{start}{key}": (f"{start}{key}", *rest) for key, (_, *rest) in found.items()}
 
 
 def flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from gndpo.build import config_folder
 from gndpo.errors import UserError
-from gndpo.forms import check_forms
+from gndpo.forms import check_forms, check_section
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,14 @@ def test_the_right_form_passes(composed, key, value):
     cfg = composed["mine"].copy()
     OmegaConf.update(cfg, key, value, merge=False, force_add=True)
     check_forms(cfg)
+
+
+@pytest.mark.parametrize("value", [3, [0, 1.5], [True], "0,1"])
+def test_a_list_of_whole_numbers(value):
+    form = {"a list of whole numbers": "seeds"}
+    check_section("", OmegaConf.create({"seeds": [0, 2]}), form)
+    with pytest.raises(UserError, match=r"^seeds=.* must be a list of whole numbers$"):
+        check_section("", OmegaConf.create({"seeds": value}), form)
 
 
 def test_models_and_data_of_other_kinds_are_left_alone(composed):

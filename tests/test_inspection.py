@@ -1,20 +1,16 @@
 """What gndpo-inspect says of a token: scores, ranks, match values, texts; and which tokens are the
 most extreme."""
 
-import base64
-import io
 import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from twins import BUILD
 from twins.recipe import Size
 
-from gndpo.inspection.answers import embedded, rounded, token_texts
+from gndpo.inspection.answers import rounded, token_texts
 from gndpo.inspection.extremes import extremes, table
 from gndpo.inspection.signals import Strategies, columns, kind_of, match_values, see
 from gndpo.reads import dry_run
@@ -161,19 +157,6 @@ def test_the_texts_of_tokens_add_up_to_the_answer(family):
     texts = token_texts(tokenizer, ids)
     assert len(texts) == len(ids)
     assert "".join(texts).strip() == tokenizer.decode(ids).strip()
-
-
-def test_images_are_png_and_no_larger_than_needed():
-    def stored(image):
-        head, _, data = embedded(image).partition(",")
-        assert head == "data:image/png;base64"
-        return Image.open(io.BytesIO(base64.b64decode(data)))
-
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 20, 3), dtype=np.uint8))
-    assert stored(noise).tobytes() == noise.tobytes()
-    wide = Image.new("RGB", (896, 100))
-    assert stored(wide).size == (224, 25)
-    assert wide.size == (896, 100)
 
 
 def answer(prompt, text, ratios):

@@ -64,6 +64,29 @@ def test_an_option_shows_what_it_builds_on() -> None:
     assert found["rows"][1] == "think"
 
 
+OPTIONS = [
+    file for file in FILES if file.relative_to(listing.CONF).parts[0] not in listing.INTERNAL
+]
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=lambda file: str(file.relative_to(listing.CONF)))
+def test_every_option_has_keys(file: Path) -> None:
+    found = listing.keys(file)
+    assert found
+    assert all(name == line[0] for name, line in found.items())
+
+
+def test_what_an_option_builds_on_is_found_from_the_root_its_group_and_in_a_package() -> None:
+    """conf/advantage/vgs/grpo_full_kl.yaml has two strategies, as `first` and `second`."""
+    whole = listing.keys(listing.CONF / "advantage" / "gndpo_ladder" / "clamp_whiten_step.yaml")
+    assert whole["clamp"] == listing.keys(listing.CONF / "advantage" / "gndpo.yaml")["clamp"]
+    preset = listing.keys(listing.CONF / "experiment" / "vgs" / "qwen3_vl_2b.yaml")
+    assert listing.keys(listing.CONF / "experiment" / "base" / "vgs.yaml").keys() <= preset.keys()
+    mixed = listing.keys(listing.CONF / "advantage" / "vgs" / "grpo_full_kl.yaml")
+    assert mixed["first._target_"][1] == "gndpo.advantages.grpo.grpo"
+    assert "second._target_" in mixed
+
+
 def test_a_preset_shows_what_it_chooses() -> None:
     found = listing.keys(listing.CONF / "experiment" / "methods" / "gkd.yaml")
     assert [found[name][:2] for name in ("advantage", "rollout", "advantage.direction")] == [
@@ -81,6 +104,9 @@ def test_a_preset_shows_what_it_chooses() -> None:
         ("gkd", "did you mean experiment/methods/gkd"),
         ("zzzzzz", "no group or option 'zzzzzz'; gndpo-list shows all groups"),
         ("output", "there is no group or option 'output'"),
+        ("../tests", "there is no group or option '../tests'"),
+        ("hydra/help/train", "there is no group or option 'hydra/help/train'"),
+        ("./hydra", "there is no group or option './hydra'"),
     ],
 )
 def test_an_unknown_name_is_one_sentence(

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
+from gndpo.folders import config_folder
 from gndpo.loggers.description import description, run_name, tags, without_secrets
 from gndpo.loggers.figures import draw
 from gndpo.loggers.mirror import Tail, by_step, pictured
@@ -63,6 +66,57 @@ def test_secrets_are_hidden_and_nothing_else() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("+a={token: S, b: 1}", "+a={token: ***, b: 1}"),
+        ("+a={api_keys: [S, S], b: 1}", "+a={api_keys: ***, b: 1}"),
+        ("+a={password: 'S,S', b: 1}", "+a={password: ***, b: 1}"),
+        ("https://h/x?a=1&token=S&b=2", "https://h/x?a=1&token=***&b=2"),
+        ("https://u:S@h/x?token=S", "https://***@h/x?token=***"),
+        ("teacher.headers={Authorization: Bearer S}", "teacher.headers={Authorization: ***}"),
+        ("+a={auth: {user: S, key: S}, b: 1}", "+a={auth: ***, b: 1}"),
+        ("{password: S, hub_token=S}", "{password: ***, hub_token=***"),
+        ("+hub.authToken=S", "+hub.authToken=***"),
+        ("env.HF_TOKENS=S", "env.HF_TOKENS=***"),
+        ("s3://u:p@S@h/x", "s3://***@h/x"),
+        ("http://u:S@h,http://v:S@g", "http://***@h,http://***@g"),
+    ],
+)
+def test_secrets_within_a_text_are_hidden(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+
+
+SECRETS = (
+    *("token", "hf_token", "HF_TOKENS", "api_keys", "apiKey", "private_key", "authToken"),
+    *("auth", "Authorization", "secrets", "passwords", "x-api-key", "secret_access_key"),
+)
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_secret_key_is_hidden_wherever_it_stands(key: str) -> None:
+    assert without_secrets({"a": {key: ["S"]}}) == {"a": {key: "***"}}
+    assert without_secrets([f"+a.{key}=S,S", f"{{{key}: S}}"]) == [
+        f"+a.{key}=***",
+        f"{{{key}: ***}}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "key", ["max_tokens", "maxTokens", "tokens_per_s", "updates.tokens", "author", "keys"]
+)
+def test_counts_of_tokens_stay_visible(key: str) -> None:
+    told = [{key: 16}, f"{key}=16", f"+a={{{key}: 16}}"]
+    assert without_secrets(told) == told
+
+
+def test_nothing_of_the_configuration_is_hidden() -> None:
+    with initialize_config_dir(config_folder(), version_base="1.3"):
+        cfg = compose("train", ["sweep=x", "model=checkpoints", "data=geometry3k"])
+    told = OmegaConf.to_container(cfg)
+    assert without_secrets(told) == told
+
+
 def test_a_description_is_the_resolved_configuration_and_where_it_ran() -> None:
     cfg = OmegaConf.create({"seed": 1, "data": {"seed": "${seed}"}})
     status = {"strategy": "gndpo", "git_commit": "abc", "experiment": None, "status": "running"}
@@ -109,6 +163,14 @@ def test_an_image_comes_back_no_larger_than_a_log_needs(size: tuple, kept: tuple
     back = decoded(encoded(Image.new("RGB", size, (10, 20, 30))))
     assert back.size == kept
     assert back.getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_a_small_image_comes_back_exactly_and_a_large_one_is_left_as_it_was() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 20, 3), dtype=np.uint8))
+    assert decoded(encoded(noise)).tobytes() == noise.tobytes()
+    wide = Image.new("RGB", (896, 100))
+    assert decoded(encoded(wide)).size == (224, 25)
+    assert wide.size == (896, 100)
 
 
 def test_the_figures_draw_the_quantiles_that_a_run_has() -> None:

@@ -1,24 +1,20 @@
 """Answers as plain data: what tokens.json holds of each, images included."""
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from gndpo.data.rows import MARKER
 from gndpo.evaluation import decode
 from gndpo.inspection.signals import Seen
+from gndpo.loggers.pictures import encoded
 from gndpo.models.processor import Processor
 from gndpo.prompts import Prompts
 from gndpo.rewards import Reward
 from gndpo.rollout import Answers
 
-SIDE = 224
-"""Pixels: the longer side of a stored image has no more."""
 DIGITS = 4
 """Significant digits of a stored number."""
 
@@ -33,7 +29,7 @@ def records(
     """Every answer, in order; answer i belongs to prompt i // G. Rows without an image have no
     column `visual`."""
     G = len(rewards) // len(prompts)
-    pictures = [[embedded(image) for image in row["images"]] for row in prompts.rows]
+    pictures = [[encoded(image) for image in row["images"]] for row in prompts.rows]
     texts = decode(answers, processor)
     found = []
     for b, reward in enumerate(rewards):
@@ -76,17 +72,8 @@ def rounded(x: float) -> float | None:
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """What each token adds to the text of the one before it, spaces included; of a character whose
-    bytes several tokens share, some are U+FFFD."""
+    bytes several tokens share, some are U+FFFD. ids: at least one, since an EOS counts."""
     before = [[], *([i] for i in ids[:-1])]
     alone = tokenizer.batch_decode(before)
     behind = tokenizer.batch_decode([[*one, i] for one, i in zip(before, ids, strict=True)])
     return [text[len(start) :] for start, text in zip(alone, behind, strict=True)]
-
-
-def embedded(image: Image.Image) -> str:
-    """As a data URL, PNG, no larger than SIDE."""
-    small = image.copy()
-    small.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    small.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

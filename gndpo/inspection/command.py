@@ -21,6 +21,7 @@ from gndpo.checks import check_values
 from gndpo.errors import UserError
 from gndpo.evaluate import chosen_step, device_of, run_config, steps
 from gndpo.evaluation import grade
+from gndpo.folders import made
 from gndpo.forms import check_section
 from gndpo.inspection.answers import records
 from gndpo.inspection.choice import choose
@@ -57,7 +58,9 @@ class Subject:
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="inspect")
 def app(cfg: DictConfig) -> None:
     quiet()
+    check_section("", cfg, FORMS)
     subject = of_groups() if cfg.run is None else of_run(cfg, HydraConfig.get().overrides.task)
+    folder = made(Path(cfg.out or (subject.folder.path if subject.folder else ".")), "out=")
     found, left_out = inspect(cfg, subject)
     for name, reason in left_out.items():
         print(f"{name} is left out: {reason}", file=sys.stderr)
@@ -65,8 +68,6 @@ def app(cfg: DictConfig) -> None:
     given = [*dict.fromkeys([subject.advantage, *cfg.show])]
     shown = [name for name in given if name in found["answers"][0]["advantages"]]
     console.print(table(found["answers"], cfg.top, shown))
-    folder = Path(cfg.out or (subject.folder.path if subject.folder else "."))
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "tokens.json"
     write_text(file, json.dumps(found, allow_nan=False, separators=(",", ":")) + "\n")
     console.print(f"Written to {file}", highlight=False, soft_wrap=True)
@@ -106,7 +107,6 @@ def of_groups() -> Subject:
 
 def inspect(cfg: DictConfig, subject: Subject) -> tuple[dict[str, Any], Mapping[str, str]]:
     """What tokens.json holds, and why strategies were left out; `cfg`: conf/inspect.yaml."""
-    check_section("", cfg, FORMS)
     if cfg.split not in ("test", "validation"):
         raise UserError(f"split={cfg.split} is unknown; choose test or validation")
     device, checkpoint = device_of(cfg.device), checkpoint_of(cfg, subject)

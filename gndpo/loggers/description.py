@@ -12,10 +12,18 @@ IDENTITY = (
 )
 """What a logger gets of run.json."""
 
-SECRET = re.compile(r"(.*_)?(token|secret|password|passwd|api_?key|access_key|credentials?)", re.I)
-"""Keys whose values are never passed on; `max_tokens` is none of them."""
-LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-"""user:password in an address."""
+WORD = (
+    r"(?:(?<![^\W_])|(?-i:(?<=[a-z])(?=[A-Z])))"  # a word begins: not inside one, or at a hump
+    r"(?:token|(?:hf|api|auth|access)_?tokens|secrets?|passwords?|passwd|credentials?"
+    r"|(?:api|access|private|secret)[_-]?keys?|auth(?:orization)?)"
+)
+SECRET = re.compile(rf"{WORD}$", re.I)
+"""Keys whose values are never passed on; `max_tokens` and `tokens` are none of them."""
+VALUE = r"""(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^,}\]&\n]+)"""
+INLINE = re.compile(rf"""({WORD}["']?\s*[:=]\s*){VALUE}""", re.I)
+"""The same within a text: `{token: x}`, `?token=x`."""
+LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")
+"""user:password in an address; a password may hold `@`."""
 HIDDEN = "***"
 
 UNNAMED = {"seed", "sweep", "ckpt", "logger", "callbacks", "cache_dir"}
@@ -36,7 +44,7 @@ def without_secrets(value: Any) -> Any:
     """The same tree; secret keys and addresses' logins are hidden, in overrides too."""
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN if SECRET.fullmatch(str(key)) and x is not None else without_secrets(x)
+            key: HIDDEN if SECRET.search(str(key)) and x is not None else without_secrets(x)
             for key, x in value.items()
         }
     if isinstance(value, list):
@@ -44,8 +52,9 @@ def without_secrets(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     key, sign, _ = value.partition("=")
-    secret = bool(sign) and SECRET.fullmatch(key.rpartition(".")[2].lstrip("+"))
-    return f"{key}={HIDDEN}" if secret else LOGIN.sub(HIDDEN, value)
+    secret = bool(sign) and SECRET.search(key)
+    shown = f"{key}={HIDDEN}" if secret else value
+    return LOGIN.sub(HIDDEN, INLINE.sub(rf"\1{HIDDEN}", shown))
 
 
 def run_name(told: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from gndpo.errors import UserError
-from gndpo.folders import config_folder
+from gndpo.folders import config_folder, made
+from gndpo.forms import check_section
 from gndpo.report.load import find_runs
 from gndpo.tables import numbers, write
 from gndpo.tables.definition import Table, names, read_table
@@ -22,12 +23,18 @@ from gndpo.tables.sheet import Sheet, sheet
 from gndpo.tables.tasks import tasks
 
 FORMATS = (*write.WRITERS, "csv")
+FORMS = {
+    "a list of texts": "runs format",
+    "a list of whole numbers": "seeds",
+    "a text": "out?",
+}
 
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="table")
 def app(cfg: DictConfig) -> None:
     if cfg.table is None:
         raise UserError(f"which table? type gndpo-table table=<name>; there are {listed()}")
+    check_section("", cfg, FORMS)
     wrong = [name for name in cfg.format if name not in FORMATS]
     if wrong:
         raise UserError(f"format={wrong}: choose among {', '.join(FORMATS)}, as format=[md,csv]")
@@ -67,11 +74,7 @@ def print_sheet(page: Sheet) -> None:
 
 
 def save(table: Table, texts: dict[str, str], cfg: DictConfig) -> None:
-    out = Path(cfg.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise UserError(f"out={out} is a file; name a folder") from None
+    out = made(Path(cfg.out), "out=")
     written = [f"{table.name.replace('/', '-')}.{kind}" for kind in cfg.format]
     for file, kind in zip(written, cfg.format, strict=True):
         (out / file).write_text(texts[kind], encoding="utf-8")

@@ -49,7 +49,8 @@ def over_questions(
 
 def answers(found: Found, column: Column) -> dict[int, float]:
     """Share of right answers per question, from the run's answers/; {} where there are none."""
-    file = found.run.folder / "answers" / f"{column.benchmark}-step{found.step}.jsonl"
+    which = "teacher" if found.who == "teacher" else f"step{found.step}"
+    file = found.run.folder / "answers" / f"{column.benchmark}-{which}.jsonl"
     return dict(graded(file, greedy=column.measure == "acc_1"))
 
 

@@ -33,12 +33,14 @@ class Filling:
 
 @dataclass(frozen=True)
 class Found:
-    """value: a fraction of 1, over n questions. run, step: of the checkpoint."""
+    """value: a fraction of 1, over n questions. run, step: of the checkpoint. who: student or
+    teacher."""
 
     value: float
     n: int
     run: Run
     step: int
+    who: str
 
 
 def fill(table: Table, runs: Sequence[Run]) -> dict[str, Filling]:
@@ -116,7 +118,7 @@ def value(filling: Filling, run: Run, row: Row, column: Column) -> Found | None:
     if not rows:
         return None
     number, line = max(reversed(rows), key=lambda pair: int(pair[1]["n"]))
-    return Found(float(number), int(line["n"]), run, step)
+    return Found(float(number), int(line["n"]), run, step, who)
 
 
 def means(

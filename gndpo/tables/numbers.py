@@ -124,22 +124,25 @@ FIELDS = (
 
 
 def as_csv(table: Table, found: Mapping[Place, Number]) -> str:
-    """A line per cell, unrounded: percent and points."""
+    """A line per cell, unrounded: percent and points; `half` for trained rows only."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
     for (key, panel, name), number in found.items():
         row = table.rows[key]
         note = "; ".join(filter(None, (number.note, number.part)))
-        start = [panel, row.label, name, number.printed, note, *measured(number)]
-        writer.writerow([*start, row.against, *tested(number)])
+        start = [panel, row.label, name, number.printed, note]
+        here = measured(number, spread=row.trained)
+        writer.writerow([*start, *here, row.against, *tested(number)])
     return out.getvalue()
 
 
-def measured(number: Number) -> Sequence[float | None]:
+def measured(number: Number, *, spread: bool) -> Sequence[float | None]:
     """mean, half, seeds, difference."""
     x = number.over
-    return [None] * 4 if x is None else [*points(x.mean, x.half), x.n, number.difference]
+    if x is None:
+        return [None] * 4
+    return [*points(x.mean, x.half if spread else None), x.n, number.difference]
 
 
 def tested(number: Number) -> Sequence[float | None]:

@@ -197,6 +197,7 @@ SENTENCES = {
     "split=train": "choose test or validation",
     "strategies=[raw_kl,foo]": "there is no advantage/foo; choose from aopd",
     "prompts=0": "prompts=0 must be a whole number, 1 or larger",
+    "out=5": "out=5 must be a text, or null",
     "group=0": "group=0 must be a whole number, 1 or larger, or null",
     "model=digits": "brings its own configuration, and model=digits would change it",
     "device=tpu": "cannot be used",
@@ -212,6 +213,15 @@ def test_a_mistake_is_one_sentence(run: Run, command: Any) -> None:
         assert sentence in err
         assert "Traceback" not in err
     assert not (done.folder / "tokens.json").exists()
+
+
+def test_a_file_in_the_way_is_named_before_anything_is_computed(run: Run, command: Any) -> None:
+    done = run()
+    given = (f"run={done.folder}", "strategies=foo")  # which only loading would refuse
+    for taken in (done.folder / "run.json", done.folder / "run.json" / "below"):
+        code, err = command(inspection.main, *given, f"out={taken}")
+        assert code == 1
+        assert f"{taken}: is a file; name a folder with out=" in err
 
 
 WITHOUT_A_RUN = {

@@ -104,6 +104,10 @@ def test_nothing_is_missing_when_all_is_there(printed, tmp_path) -> None:
             "/no/such: no such folder; name one that holds runs",
         ),
         (["table=vgs/main", "format=[pdf]"], "format=['pdf']: choose among md, tex, html, csv"),
+        (["table=vgs/main", "seeds=3"], "seeds=3 must be a list of whole numbers"),
+        (["table=vgs/main", "runs=runs/vgs"], "runs=runs/vgs must be a list of texts"),
+        (["table=vgs/main", "format=md"], "format=md must be a list of texts"),
+        (["table=vgs/main", "out=5"], "out=5 must be a text, or null"),
         (["table=vgs/main", "plan=yes_please"], "plan=yes_please: choose true, false or commands"),
     ],
 )
@@ -122,7 +126,7 @@ def test_a_folder_without_runs_and_a_file_in_the_way_are_named(typed, tmp_path) 
     (tmp_path / "file").write_text("")
     code, err = typed("table=vgs/adaptive", f"out={tmp_path}/file")
     assert code == 1
-    assert "file is a file; name a folder" in err
+    assert "file: is a file; name a folder with out=" in err
 
 
 def test_reading_folders_imports_no_torch() -> None:

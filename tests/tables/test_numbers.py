@@ -7,7 +7,8 @@ from math import atan, pi
 import pytest
 
 from gndpo.report.load import find_runs
-from gndpo.tables.measured import fill
+from gndpo.tables.compare import over_questions
+from gndpo.tables.measured import fill, values
 from gndpo.tables.numbers import as_csv, numbers
 from gndpo.tables.sheet import sheet
 from tests.tables.conftest import answers, evaluation, write_rows, write_run
@@ -78,6 +79,22 @@ def test_questions_of_one_seed_are_mcnemars(found, adaptive) -> None:
     assert cell.difference == pytest.approx(4 / 8)
     assert cell.p == pytest.approx(2 * 7 / 64)
     assert -1 <= cell.low < 0.5 < cell.high <= 1
+
+
+def test_questions_of_a_teacher_are_in_its_own_file(table, tmp_path) -> None:
+    """In the student's, of the same step, nothing is right."""
+    folder = write_run(tmp_path / "a", "tropd/r1_distill_1_5b", "advantage=raw_kl")
+    rows = [evaluation("aime24", 30, step=0, who=who, acc_k=0.5) for who in ("student", "teacher")]
+    write_rows(folder / "evaluations.jsonl", rows)
+    (folder / "answers").mkdir()
+    for which, right in (("step0", 0), ("teacher", 1)):
+        file = folder / "answers" / f"aime24-{which}.jsonl"
+        write_rows(file, answers([0, 0], [[right, 0]] * 2))
+    one = table("tropd/single_domain")
+    filled = fill(one, find_runs([tmp_path]))
+    column = next(x for x in one.panels[0].columns if x.benchmark == "aime24")
+    start, teacher = (values(filled[key], one.rows[key], column) for key in ("start", "teacher"))
+    assert over_questions(teacher, start, column).difference == 0.5
 
 
 def test_part_of_a_benchmark_is_called_so(found, adaptive) -> None:
@@ -162,3 +179,18 @@ def test_a_runs_own_test_rows(table, tmp_path) -> None:
         found[row, "own test rows", "test"].over.mean for row in ("start_1b", "teacher", "gndpo_1b")
     ]
     assert means == [0.1, 0.6, 0.3]
+
+
+def test_the_csv_gives_no_interval_of_a_model_that_is_not_trained(table, tmp_path) -> None:
+    """Its evaluations repeat with every seed of the trained rows."""
+    label = {"model": "student", "split": "test", "n": 601}
+    rows = [label | {"step": step, "eval/acc_1": x} for step, x in ((0, 0.1), (353, 0.3))]
+    for seed in (0, 1):
+        given = ("gndpo/internvl3_5_1b", "advantage=gndpo")
+        write_run(tmp_path / str(seed), *given, seed=seed, evals=rows)
+    one = table("gndpo/main")
+    found = as_csv(one, numbers(one, fill(one, find_runs([tmp_path]))))
+    lines = [x for x in csv.DictReader(io.StringIO(found)) if x["mean"] and x["column"] == "test"]
+    cells = {one.rows[key].label: key for key in ("start_1b", "gndpo_1b")}
+    halves = {cells[x["row"]]: (x["half"], x["seeds"]) for x in lines if x["row"] in cells}
+    assert halves == {"start_1b": ("", "2"), "gndpo_1b": ("0.0", "2")}
