@@ -208,7 +208,7 @@ def _unfinished(run: Run) -> str:
 
 
 def _unreadable(run: Run) -> str:
-    return f"{run.folder}: {run.unreadable} line(s) of its logs could not be read and were left out."
+    return f"{run.folder}: {run.unreadable} line(s) of its logs are unreadable and were left out."
 
 
 def _fairness(runs: Sequence[Run]) -> str:
