@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gndpo.folders import config_folder
+from gndpo.nested import flat
 
 CONF = Path(config_folder())
 GROUPS = {
@@ -174,15 +175,6 @@ def inherited(file: Path, base: str) -> dict[str, Line]:
     found = keys(next(path for path in files if path.is_file()))
     start = "" if package in ("", "_here_") else f"{package}."
     return {f"{start}{key}": (f"{start}{key}", *rest) for key, (_, *rest) in found.items()}
-
-
-def flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """`{a: {b: 1}}` as `a.b, 1`; a list is one value."""
-    if not isinstance(node, dict) or not node:
-        yield path, node
-        return
-    for key, value in node.items():
-        yield from flat(value, f"{path}.{key}" if path else str(key))
 
 
 def written(value: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from gndpo.errors import UserError
+from gndpo.nested import flat
 from gndpo.runfolder import read_rows, write_text
 
 
@@ -54,19 +55,10 @@ def to_record(line: Mapping[str, Any]) -> Record:
 
 
 def check_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    old, new = flat(before), flat(now)
+    old, new = (dict(flat(x)) if x else {} for x in (before, now))
     names = [name for name in old | new if old.get(name) != new.get(name)]
     if names:
         changed = ", ".join(f"{x}={old.get(x)!s:.40} there, {new.get(x)!s:.40} here" for x in names)
         raise UserError(
             f"{path} was written with other settings ({changed}); use those, or move the file away"
         )
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, dict) and value
-        found |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
-    return found

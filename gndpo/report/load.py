@@ -12,6 +12,7 @@ import numpy.typing as npt
 from omegaconf import OmegaConf
 
 from gndpo.errors import UserError
+from gndpo.nested import flat
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -142,13 +143,4 @@ def eval_rows(run: Run, model: str, split: str) -> list[Row]:
 def _read_config(path: Path) -> Row:
     if not path.exists():
         return {}
-    return dict(_flatten(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
-
-
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`{a: {b: 1}}` as `("a.b", 1)`; a list is one value."""
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
+    return dict(flat(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
