@@ -17,7 +17,6 @@ SWEEP ?= $(EXPERIMENT)
 ADVANTAGES ?= raw_kl,full_kl,gndpo,trust_region,decomposed
 SEEDS ?= 0,1,2
 OVERRIDES ?=
-RUNS ?= runs/$(SWEEP)
 OUT ?= runs/bench
 
 # One thread per job when the jobs fill the cores: two jobs with two threads each crawl on two cores.
@@ -32,13 +31,13 @@ USABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[
 find_python = $(shell for p in python3.12 python3.11 python3.13 python3 python; do \
   $$p -c '$(USABLE)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help setup demo test test-slow test-browser lint format sweep methods report bench docs wheel \
-  clean always
+.PHONY: help setup demo test test-slow test-dist test-vllm test-browser lint format sweep methods \
+  bench docs clean always
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 	@echo
-	@echo "Variables: TORCH PYTHON EXPERIMENT SWEEP ADVANTAGES SEEDS OVERRIDES JOBS RUNS, e.g."
+	@echo "Variables: TORCH PYTHON EXPERIMENT SWEEP ADVANTAGES SEEDS OVERRIDES JOBS, e.g."
 	@echo "  make sweep EXPERIMENT=stress ADVANTAGES=raw_kl,gndpo SEEDS=0,1 OVERRIDES='steps=100'"
 
 # Asking for a torch by name repeats the installation; otherwise the stamp decides.
@@ -69,6 +68,14 @@ test: lint  ## Lint, types and the fast tests
 test-slow: setup  ## The tests that take minutes: every family and preset end to end
 	@$(LIMIT_THREADS) $(BIN)/pytest -q -n $(JOBS) --dist loadfile -m slow
 
+test-dist: setup  ## Two and three processes against one, for every strategy (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m dist tests/dist
+
+# vLLM pins other versions than ours: an environment of its own.
+test-vllm: setup  ## Rollouts and teachers of a real vLLM, on the processor (minutes)
+	@PYTHON=$(BIN)/python tests/vllm/environment.sh
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m vllm tests/vllm
+
 test-browser: setup  ## The page of gndpo-report in a headless Chromium, which must be on the path
 	@$(BIN)/pytest -q -m browser tests/browser
 
@@ -97,9 +104,6 @@ methods: setup  ## Every strategy and every method of conf/experiment/methods, o
 	  seed=$(SEEDS) hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS) $(OVERRIDES) || status=$$?; \
 	done; $(BIN)/gndpo-report runs/strategies runs/methods --out runs/methods/report --html; exit $$status
 
-report: setup  ## Print the table of RUNS and write it, with figures, to RUNS/report
-	@$(BIN)/gndpo-report $(RUNS) --html
-
 bench: setup  ## Our step beside TRL's: tables and figures in OUT (half an hour on two cores)
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[bench]'
 	@$(BIN)/python -m benchmarks.compare --out $(OUT)
@@ -109,9 +113,6 @@ bench: setup  ## Our step beside TRL's: tables and figures in OUT (half an hour 
 docs: setup  ## Build the documentation into site/, strictly
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
-
-wheel: setup  ## Build the wheel, which carries conf/
-	@$(BIN)/python -m build --wheel
 
 clean:  ## Remove .venv, caches and builds; runs/ stays
 	@rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

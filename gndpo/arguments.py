@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
+from gndpo.secrets import HIDDEN, without_secrets
+
 FOLDERS = ("run", "to", "out", "hydra.run.dir")
 """Keys whose values are folders."""
 PLAIN = re.compile(r"""[\w./\\:~@%+-]*|(['"]).*\1""")
@@ -26,8 +28,8 @@ def quoted_folder(key: str, sign: str, value: str) -> str:
 
 
 def folder_name(overrides: str) -> str:
-    """A job's overrides as the name of one folder: no slashes, and not too long."""
-    name = overrides.replace("/", "-")
+    """A job's overrides as the name of one folder: no slashes, no secrets, and not too long."""
+    name = without_secrets(overrides.replace("/", "-")).replace(HIDDEN, "hidden")
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"

@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -19,9 +19,30 @@ from gndpo.signal import Strategy
 
 T = TypeVar("T")
 
-ALLOWED = ("gndpo.", "torch.optim.", "lightning.pytorch.")
-"""Modules whose objects a config may name. Users add theirs on purpose:
-GNDPO_MODULES=mylab.,other."""
+OURS = (
+    *("advantages.", "benchmarks.benchmark.", "benchmarks.special_scores.", "data.", "engines."),
+    *("loggers.", "grading.graders.", "models.load.Pair", "pretrain.", "rewards.", "sharding."),
+    *("supervised.", "surrogates.", "teachers.", "terminal.", "writers."),
+)
+LIGHTNING = (
+    *("Trainer", "trainer.", "callbacks.", "loggers.", "plugins.", "profilers.", "strategies."),
+)
+ALLOWED = (
+    *(f"gndpo.{name}" for name in OURS),
+    "torch.optim.",
+    *(f"lightning.pytorch.{name}" for name in LIGHTNING),
+)
+"""How names of functions and classes begin that a config may use; what uploads files or reads
+pickles is not among them. Users add theirs on purpose: GNDPO_MODULES=mylab.,other."""
+NAMED = "gndpo's parts, torch.optim, lightning.pytorch and GNDPO_MODULES"
+SPECIAL = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": str,
+    "_args_": ListConfig,
+}
+"""Hydra's own keys of a section, and what they hold."""
 
 
 def build(section: DictConfig, where: str) -> Any:
@@ -30,10 +51,12 @@ def build(section: DictConfig, where: str) -> Any:
     check(section, where)
     try:
         built = instantiate(section)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):  # ours, which Hydra wraps into its own
-            raise error.__cause__ from error
-        raise
+    except (InstantiationException, OmegaConfBaseException) as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):  # ours, which Hydra wraps into its own
+            raise cause from error
+        reason = str(cause or error).partition("\n")[0]
+        raise UserError(f"{where} cannot be built: {reason}; check its values") from error
     if isinstance(
         built, functools.partial
     ):  # Hydra's own subclass re-checks its target at each call
@@ -56,25 +79,37 @@ def check(section: DictConfig, where: str) -> None:
             f"{where}: there is no _target_; choose an option of the group, "
             f"for example {where}={first_option(where)}"
         )
-    extra = tuple(prefix for prefix in os.environ.get("GNDPO_MODULES", "").split(",") if prefix)
-    if not str(target).startswith(ALLOWED + extra):
-        raise UserError(
-            f"{where}._target_={target}: only {', '.join(ALLOWED + extra)} may be named; "
-            f"set GNDPO_MODULES={str(target).split('.')[0]}. to allow yours"
-        )
-    try:
-        function = get_object(target)
-    except Exception as error:  # get_object wraps whatever importing raised
-        raise UserError(f"{where}._target_={target} cannot be imported: {error}") from error
-    keys = [str(key) for key in section if not str(key).startswith("_")]
+    for key, kinds in SPECIAL.items():
+        if key in section and not isinstance(section[key], kinds):
+            raise UserError(f"{where}.{key}={section[key]} is not what Hydra takes; leave it out")
+    function = find(str(target), where)
+    keys = [str(key) for key in section if key not in SPECIAL]
     check_keys(
         function,
         keys,
-        f"{where}={target.rsplit('.', 1)[-1]}",
+        f"{where}={str(target).rsplit('.', 1)[-1]}",
         partial=bool(section.get("_partial_")),
     )
-    for key in keys:
-        check_inside(OmegaConf.select(section, key), f"{where}.{key}")
+    for name in section:
+        check_inside(section[name], f"{where}.{name!s}")
+
+
+def find(target: str, where: str) -> Callable[..., Any]:
+    """The function or class of a target. Its name and the place that defines it are both allowed:
+    `gndpo.data.images.io.open` is Python's own."""
+    extra = tuple(prefix for prefix in os.environ.get("GNDPO_MODULES", "").split(",") if prefix)
+    begins = f"{where}._target_={target}: only functions and classes of {NAMED} may be named"
+    if not target.startswith(ALLOWED + extra):
+        raise UserError(f"{begins}; set GNDPO_MODULES={target.split('.')[0]}. to allow yours")
+    try:
+        found = get_object(target)
+    except Exception as error:  # get_object wraps whatever importing raised
+        raise UserError(f"{where}._target_={target} cannot be imported: {error}") from error
+    name = str(getattr(found, "__qualname__", ""))
+    place = f"{getattr(found, '__module__', '')}.{name}"
+    if not callable(found) or not name or "." in name or not place.startswith(ALLOWED + extra):
+        raise UserError(f"{begins}, and this is {place if name else type(found).__name__}")
+    return cast(Callable[..., Any], found)
 
 
 def check_inside(value: Any, where: str) -> None:
@@ -127,6 +162,9 @@ def resolve(cfg: DictConfig) -> None:
         raise UserError(
             f"the configuration cannot be resolved: {str(error).splitlines()[0]}"
         ) from error
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]} has no value yet (???); type {missing[0]}=<value>")
 
 
 def first_option(group: str) -> str:

@@ -3,16 +3,18 @@ half-written one is ever read."""
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gndpo.disk import synced, writing
 from gndpo.errors import UserError
+from gndpo.sharding import split_as
 
 
 def save(
@@ -28,16 +30,33 @@ def save(
     state, and the weights of a teacher that moves (none: {})."""
     target = folder / f"step-{step:07d}"
     beside = folder / f".step-{step:07d}"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     files = {"student": weights, "optimizer": optimizer, "carry": carry}
-    for name, tensors in (files | ({"teacher": teacher} if teacher else {})).items():
-        whole = {key: x.detach().contiguous() for key, x in tensors.items()}
-        save_file(whole, beside / f"{name}.safetensors")
-    (beside / "state.json").write_text(json.dumps({"step": step, **state}))
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+    files |= {"teacher": teacher} if teacher else {}
+    state = {"step": step, "files": list(files), **state}
+    with writing(folder):
+        try:
+            write(beside, files, state)
+            shutil.rmtree(target, ignore_errors=True)
+            beside.rename(target)
+            synced(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     return target
+
+
+def write(
+    folder: Path, files: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
+    """A folder of these files; all of it is on the disk when this returns."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, tensors in files.items():
+        whole = {key: x.detach().contiguous() for key, x in tensors.items()}
+        save_file(whole, folder / f"{name}.safetensors")
+    (folder / "state.json").write_text(json.dumps(state))
+    for file in folder.iterdir():
+        synced(file)
+    synced(folder)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -51,14 +70,62 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     }
 
 
-def found(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    return sorted(folder.glob("step-*"))
+def found(folder: Path) -> dict[int, Path]:
+    """Checkpoints by step, oldest first."""
+    paths = sorted(folder.glob("step-*"))
+    return {int(path.name.removeprefix("step-")): path for path in paths}
 
 
-def prune(folder: Path, keep: int) -> None:
-    for old in found(folder)[:-keep]:
-        shutil.rmtree(old)
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The last checkpoint that can be read, and what is wrong with those after it."""
+    troubles: list[str] = []
+    for path in reversed(found(folder).values()):
+        trouble = trouble_of(path)
+        if trouble is None:
+            return path, troubles
+        troubles.append(f"{path.name} cannot be read ({trouble})")
+    return None, troubles
+
+
+def trouble_of(path: Path) -> str | None:
+    """Of a checkpoint: a file that is missing, cut short or no such file at all."""
+    try:
+        state = json.loads((path / "state.json").read_text())
+        for name in state["files"]:
+            with safe_open(path / f"{name}.safetensors", "pt"):
+                pass  # its header fits its length
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def prune(folder: Path, step: int, keep: int, best: int | None) -> None:
+    """Keep the last `keep` checkpoints up to this step, and the best one. Later ones are what
+    could not be read: they are written again."""
+    for half in folder.glob(".step-*"):
+        shutil.rmtree(half)
+    paths = {at: path for at, path in found(folder).items() if at <= step}
+    for at in [*paths][:-keep]:
+        if at != best:
+            half = paths[at].rename(folder / f".{paths[at].name}")  # no longer a checkpoint
+            shutil.rmtree(half)
+
+
+def best_step(rows: Iterable[Mapping[str, Any]], measure: str) -> int | None:
+    """The first step after the start at which a measure of the student on validation rows was
+    highest. rows: of eval.jsonl."""
+    reached: dict[int, float] = {}
+    for row in rows:
+        if (row["model"], row["split"]) != ("student", "validation"):
+            continue
+        names = [name for name in row if name.startswith("eval/")]
+        if names and measure not in names:
+            raise UserError(
+                f"checkpoint.best={measure} is unknown; choose one of {', '.join(names)}, or null"
+            )
+        if names and row["step"] > 0:
+            reached[row["step"]] = row[measure]
+    return max(reached, key=reached.__getitem__, default=None)
 
 
 def load_weights(path: Path, into: Mapping[str, Tensor], whose: str = "student") -> None:
@@ -77,8 +144,9 @@ def load_optimizer(path: Path, model: nn.Module, optimizer: torch.optim.Optimize
     parameters = dict(model.named_parameters())
     for name, value in read(path / "optimizer.safetensors").items():
         owner, key = name.rsplit("/", 1)
-        optimizer.state[parameters[owner]][key] = (
-            value.to(parameters[owner].device) if value.dim() else value
+        parameter = parameters[owner]
+        optimizer.state[parameter][key] = (
+            split_as(value.to(parameter.device), parameter) if value.dim() else value
         )
 
 
@@ -99,6 +167,4 @@ def read(file: Path) -> dict[str, Tensor]:
 
 
 def corrupt(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"checkpoint {path} cannot be read ({error}); remove it to continue from the one before"
-    )
+    return UserError(f"checkpoint {path} cannot be read ({error}); use another one")

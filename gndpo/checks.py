@@ -1,5 +1,7 @@
 """What would spoil a run is refused before its first step, in one sentence."""
 
+import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,11 +31,22 @@ OPTIONAL = (
     "updates.clip_norm",
     "rollout.micro",
     "rollout.answers",
+    "rollout.correction",
     "rollout.speed.compact",
 )
 """Keys whose values must be whole numbers, numbers, and numbers or null, larger than 0."""
 
+OPEN = frozenset({"budget", "experiment", "debug", "output"})
+"""Groups that leave no section."""
 
+BUILT = (
+    *("advantage", "surrogate.loss", "rollout.writer", "rollout.speed", "model.pair", "data"),
+    *("reward", "optimizer", "trainer", "callbacks", "logger"),
+)
+"""Sections that functions and classes take, or that hold such ones by name."""
+
+
+@cache
 def root_keys() -> set[str]:
     """The keys that conf/train.yaml and its groups bring; `+typo=1` would compose silently."""
     train, step = (OmegaConf.load(f"{config_folder()}/{name}.yaml") for name in ("train", "step"))
@@ -43,24 +56,40 @@ def root_keys() -> set[str]:
     return groups | {str(key) for key in [*train, *step]} - {"defaults"}
 
 
-def check_sections(cfg: DictConfig) -> None:
-    """Sections that no function takes: their keys are those of the file that brings them."""
+@cache
+def section_keys() -> dict[str, list[str]]:
+    """Of sections that no function takes: their keys are those of the file that brings them."""
     step: Any = OmegaConf.to_container(OmegaConf.load(f"{config_folder()}/step.yaml"))
     files = {section: list(values) for section, values in step.items()}
     for group, option in (("rollout", "local"), ("teacher", "pair"), ("model", "checkpoints")):
         files[group] = list(OmegaConf.load(f"{config_folder()}/{group}/{option}.yaml"))
-    files["surrogate"] = ["loss", "aggregation"]
-    for section, allowed in files.items():
+    return files | {"surrogate": ["loss", "aggregation"]}
+
+
+def check_sections(cfg: DictConfig) -> None:
+    """Sections are there and hold settings; those that no function takes have their keys, all of
+    them and no other."""
+    for section in (*section_keys(), *BUILT):
+        if not isinstance(OmegaConf.select(cfg, section), DictConfig):
+            raise UserError(f"{section}={OmegaConf.select(cfg, section)} must be settings by name")
+    for section, allowed in section_keys().items():
         for key in cfg[section]:
             if key not in allowed:
-                raise UserError(f"{section}: unknown key '{key}' (allowed: {', '.join(allowed)})")
+                raise UserError(f"{section}: unknown key '{key!s}' (allowed: {', '.join(allowed)})")
+        for key in allowed:
+            if key not in cfg[section]:
+                raise UserError(f"{section}: key '{key}' is missing")
 
 
 def check_values(cfg: DictConfig) -> None:
     """Names and values that no type can refuse."""
+    allowed = root_keys()
     for key in cfg:
-        if key not in root_keys():
-            raise UserError(f"unknown key '{key!s}' (allowed: {', '.join(sorted(root_keys()))})")
+        if key not in allowed:
+            raise UserError(f"unknown key '{key!s}' (allowed: {', '.join(sorted(allowed))})")
+    for key in sorted(allowed - OPEN):
+        if key not in cfg:
+            raise UserError(f"key '{key}' is missing")
     check_sections(cfg)
     check_forms(cfg)
     check_numbers(cfg)
@@ -69,16 +98,20 @@ def check_values(cfg: DictConfig) -> None:
     check_sampling(cfg.rollout)
 
 
+def positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def check_numbers(cfg: DictConfig) -> None:
     for key in (*COUNTS, *POSITIVE):
         value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int | float) or not value > 0:
+        if not positive(value):
             raise UserError(f"{key}={value} must be a number larger than 0")
         if key in COUNTS and not isinstance(value, int):
             raise UserError(f"{key}={value} must be a whole number")
     for key in OPTIONAL:
         value = OmegaConf.select(cfg, key)
-        if value is not None and not value > 0:
+        if value is not None and not positive(value):
             raise UserError(f"{key}={value} must be larger than 0, or null")
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger")

@@ -1,6 +1,7 @@
 """`gndpo-eval run=<run folder>`: measure a checkpoint of a run on rows that training never saw, or
 on a benchmark; import what another harness measured."""
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from gndpo.benchmarks.lmms_eval import export
 from gndpo.build import build, config_folder, resolve
 from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
-from gndpo.forms import check_section
+from gndpo.forms import check_section, read_settings
 from gndpo.models.parts import trained
 from gndpo.models.processor import Processor
 from gndpo.policies import load_student, load_teachers
@@ -153,15 +154,26 @@ def run_config(folder: RunFolder) -> DictConfig:
             f"run={folder.path} is not a run folder (no run.json); give one of runs/*, "
             "as gndpo-train printed it"
         )
-    cfg = OmegaConf.load(file)
-    assert isinstance(cfg, DictConfig)
+    cfg = read_settings(file)
     for key in ("teacher", "model.parts", "updates.answers", "eval.batch", "rollout.speed"):
         if OmegaConf.select(cfg, key, default="absent") == "absent":
             raise UserError(
                 f"run={folder.path} was made by an older version: its configuration has no "
                 f"{key}; train it again"
             )
+    check_stranger(cfg, file)
     return cfg
+
+
+def check_stranger(cfg: DictConfig, file: Path) -> None:
+    """What a run folder of somebody else may ask for only where this machine's owner allows it."""
+    if "${" in file.read_text():
+        raise UserError(f"{file} names variables, ${{...}}, as no run writes them; mend it")
+    if cfg.model.get("remote_code") and not os.environ.get("GNDPO_REMOTE_CODE"):
+        raise UserError(
+            f"{file} asks for model.remote_code=true: code of its checkpoints would run here; read "
+            "that code and set GNDPO_REMOTE_CODE=1"
+        )
 
 
 def load_reader(
@@ -180,7 +192,7 @@ def load_reader(
 
 
 def find_step(folder: RunFolder, which: str, model: Any) -> int:
-    """Load the checkpoint of a step, or the last one; says its step."""
+    """Load the checkpoint of a step, the last or the best one; says its step."""
     step = chosen_step(folder, which)
     checkpoints.load_weights(steps(folder)[step], trained(model))
     return step
@@ -189,9 +201,8 @@ def find_step(folder: RunFolder, which: str, model: Any) -> int:
 def chosen_step(folder: RunFolder, which: str) -> int:
     """The step that `checkpoint=` names."""
     found = steps(folder)
-    wanted = (
-        max(found, default=None) if which == "last" else int(which) if which.isdigit() else None
-    )
+    named = {"last": max(found, default=None), "best": folder.status().get("best")}
+    wanted = int(which) if which.isdigit() else named.get(which)
     if wanted is None or wanted not in found:
         if not found:
             raise UserError(
@@ -200,15 +211,14 @@ def chosen_step(folder: RunFolder, which: str) -> int:
             )
         raise UserError(
             f"checkpoint={which}: {folder.path} has {', '.join(map(str, found))}; "
-            "use one of these steps, last, base or teacher"
+            "use one of these steps, last, best, base or teacher"
         )
     return wanted
 
 
 def steps(folder: RunFolder) -> dict[int, Path]:
     """The run's checkpoints by step."""
-    paths = checkpoints.found(folder.checkpoints)
-    return {int(path.name.removeprefix("step-")): path for path in paths}
+    return checkpoints.found(folder.checkpoints)
 
 
 def show(title: str, numbers: dict[str, float]) -> None:

@@ -1,6 +1,7 @@
 """Accuracy on rows that training never sees: greedy, sampled at temperature 1, and blind (image
 removed)."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gndpo import ranks
 from gndpo.data.rows import Row
 from gndpo.metrics import mean
 from gndpo.models.processor import Processor
@@ -43,26 +45,58 @@ def evaluate(
 
     truncated, length, timeouts, the reward's other parts (format): of the greedy answers.
     acc_1/<kind>: greedy accuracy per kind of question. k = 0 leaves the samples out. context: the
-    template of a reader that has one. batch: prompts per forward.
+    template of a reader that has one. batch: prompts per forward. Each rank takes some batches.
     """
     source = reader if isinstance(reader, Source) else Source.of(reader)
+    batch = min(batch, math.ceil(len(rows) / ranks.size()))
+    starts = range(0, len(rows), batch)[ranks.rank() :: ranks.size()]
+    measure = partial(
+        batch_measures,
+        source,
+        processor,
+        reward,
+        k=k,
+        max_tokens=max_tokens,
+        seed=seed,
+        device=device,
+        context=context,
+        speed=speed,
+    )
+    own = {start: measure(rows[start : start + batch], start) for start in starts}
+    found = {start: values for some in ranks.everywhere(own) for start, values in some.items()}
     totals: dict[str, list[float]] = defaultdict(list)
-    for start in range(0, len(rows), batch):
-        chosen = rows[start : start + batch]
-        prompts = make_prompts(chosen, processor, device=device, context=context)
-        answer = partial(answered, prompts, processor, reward, max_tokens, speed)
-        seeing, blind = source.seeing("image"), source.seeing("text")
-        parts = [greedy_measures(prompts.rows, *answer(seeing, 1, None))]
-        if any(row["images"] for row in prompts.rows):
-            parts.append(blind_measures(prompts.rows, answer(blind, 1, None)[1]))
-        if k > 0:
-            numbers = range(start * k, (start + len(prompts)) * k)
-            draws = torch.from_numpy(uniform(seed, "evaluation", 0, numbers, max_tokens))
-            parts.append(sample_measures(answer(seeing, k, draws.to(device))[1], k))
-        for part in parts:
-            for name, values in part.items():
-                totals[name] += values
+    for start in sorted(found):
+        for name, values in found[start].items():
+            totals[name] += values
     return {f"eval/{name}": mean(values) for name, values in totals.items()}
+
+
+def batch_measures(
+    source: Source,
+    processor: Processor,
+    reward: Grade,
+    rows: Sequence[Row],
+    start: int,
+    *,
+    k: int,
+    max_tokens: int,
+    seed: int,
+    device: torch.device,
+    context: str | None,
+    speed: Speed,
+) -> dict[str, list[float]]:
+    """What the rows from number `start` on give to each mean."""
+    prompts = make_prompts(rows, processor, device=device, context=context)
+    answer = partial(answered, prompts, processor, reward, max_tokens, speed)
+    seeing, blind = source.seeing("image"), source.seeing("text")
+    values = greedy_measures(prompts.rows, *answer(seeing, 1, None))
+    if any(row["images"] for row in prompts.rows):
+        values |= blind_measures(prompts.rows, answer(blind, 1, None)[1])
+    if k > 0:
+        numbers = range(start * k, (start + len(prompts)) * k)
+        draws = torch.from_numpy(uniform(seed, "evaluation", 0, numbers, max_tokens))
+        values |= sample_measures(answer(seeing, k, draws.to(device))[1], k)
+    return values
 
 
 def answered(

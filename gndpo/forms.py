@@ -2,9 +2,12 @@
 loaded; a text where a list belongs would be read letter by letter, without an error."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from gndpo.errors import UserError
 
@@ -40,6 +43,12 @@ FORMS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 KEYS: Mapping[str, Mapping[str, str]] = {
+    "reuse": {"true or false": "prompts images states"},
+    "schedule": {"a whole number, 0 or larger": "warmup", "a text": "decay"},
+    "diagnose": {"a whole number, 0 or larger": "every prompts"},
+    "eval": {"a whole number, 0 or larger": "every validation? test? k"},
+    "checkpoint": {"a whole number, 0 or larger": "every"},
+    "samples": {"a whole number, 0 or larger": "per_step"},
     "model": {
         "a text": "system? chat_template?",
         "a list of texts": "parts? eos?",
@@ -72,6 +81,18 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Section, with the target that it must have, -> form -> keys; `?`: or null."""
+
+
+def read_settings(file: Path) -> DictConfig:
+    """A YAML file of settings by name."""
+    try:
+        found = OmegaConf.load(file)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file} is no YAML file ({reason:.200}); mend or remove it") from error
+    if not isinstance(found, DictConfig):
+        raise UserError(f"{file} holds no settings by name; mend or remove it")
+    return found
 
 
 def check_forms(cfg: DictConfig) -> None:

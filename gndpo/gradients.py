@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 
+from gndpo import ranks
 from gndpo.models.parts import PARTS, part_of
 
 
@@ -16,11 +18,45 @@ def part_norms(module: nn.Module) -> dict[str, float]:
     for name, parameter in module.named_parameters():
         if parameter.grad is not None:
             grads[part_of(name)].append(parameter.grad)
-    norms = {
-        part: float(torch.nn.utils.get_total_norm(xs)) if xs else 0.0 for part, xs in grads.items()
-    }
+    norms = {part: norm_of(xs) for part, xs in grads.items()}
     total = sum(norm**2 for norm in norms.values()) ** 0.5
     return {"grad/norm": total, **{f"grad/norm_{part}": norm for part, norm in norms.items()}}
+
+
+def norm_of(xs: Sequence[Tensor]) -> float:
+    """L2 norm of tensors together, some of which may lie on several ranks."""
+    shards = [x for x in xs if isinstance(x, DTensor)]
+    norms = [
+        float(full(torch.nn.utils.get_total_norm(some)))
+        for some in ([x for x in xs if not isinstance(x, DTensor)], shards)
+        if some
+    ]
+    return math.hypot(*norms)
+
+
+def full(x: Tensor) -> Tensor:
+    """The whole of a tensor that lies on several ranks."""
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def sum_over_ranks(module: nn.Module) -> None:
+    """Gradients of weights that every rank has whole: the sum of all ranks' (shards have it
+    already). A weight without gradient on every rank keeps none."""
+    whole = [p for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+    if ranks.size() == 1 or not whole:
+        return
+    there = ranks.total(torch.tensor([p.grad is not None for p in whole], dtype=torch.long))
+    learning = [p for p, n in zip(whole, there.tolist(), strict=True) if n]
+    for p in learning:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    waiting = [distributed.all_reduce(p.grad, async_op=True) for p in learning]
+    for work in waiting:
+        work.wait()
+
+
+def summed(copies: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of gradients, added up over the ranks like them."""
+    return [g if isinstance(g, DTensor) else ranks.total(g) for g in copies]
 
 
 def clip(parameters: Iterable[nn.Parameter], norm: float, limit: float | None) -> bool:
@@ -54,7 +90,7 @@ def cosine_of_halves(first: Sequence[Tensor], both: Sequence[Tensor]) -> float:
     for g1, total in zip(first, both, strict=True):
         g1 = g1.to(total.device)
         g2 = total - g1
-        dot += float((g1 * g2).sum())
-        norm1 += float(g1.square().sum())
-        norm2 += float(g2.square().sum())
+        dot += float(full((g1 * g2).sum()))
+        norm1 += float(full(g1.square().sum()))
+        norm2 += float(full(g2.square().sum()))
     return dot / max(math.sqrt(norm1 * norm2), 1e-30)

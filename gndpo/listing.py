@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gndpo.console import console
 from gndpo.folders import config_folder
 from gndpo.nested import flat
 
@@ -51,6 +52,7 @@ COMMENT = re.compile(r"^\s*-?\s*(\w+):.*?\s#\s(.*)$", re.M)
 SENTENCE_END = re.compile(r"\.\s(?=[A-Z])")
 
 
+@console
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     parser = argparse.ArgumentParser(

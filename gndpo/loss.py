@@ -42,14 +42,14 @@ class Tokens:
 
     def weight(self, match: Match) -> Tensor:
         """What each counts in a match, [N]."""
-        return self.weight_N * self.scores.pool(match.weight_BT)[self.index_N]
+        return self.weight_N * self.scores.own(match.weight_BT)[self.index_N]
 
     def select(self, which_n: Tensor | slice) -> "Tokens":
         return replace(self, index_N=self.index_N[which_n], weight_N=self.weight_N[which_n])
 
     @property
     def ids_N(self) -> Tensor:
-        return self.scores.pool(self.scores.ids_BT)[self.index_N]
+        return self.scores.own(self.scores.ids_BT)[self.index_N]
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,9 @@ def answer_loss(
 def counted(
     rows: Rows, matches: Sequence[Match], tokens: Tokens
 ) -> tuple[Rows, Sequence[Match], Tokens]:
-    """The same without tokens that count in none of the matches."""
-    which_n = torch.stack([tokens.weight(match) for match in matches]).any(0).nonzero()[:, 0]
+    """The same without tokens that count in none of the matches; one stays where none counts."""
+    counts_n = torch.stack([tokens.weight(match) for match in matches]).any(0)
+    which_n = counts_n.nonzero()[:, 0] if counts_n.any() else torch.tensor([0])
     return replace(rows, hidden_NH=rows.hidden_NH[which_n]), matches, tokens.select(which_n)
 
 

@@ -31,9 +31,9 @@ def spans_vocabulary(match: Match) -> bool:
 def ids_of(match: Match, scores: Scores, index_N: Tensor) -> Tensor:
     """The ids that a match on a few compares at the valid tokens `index_N`, [N, K]."""
     if match.support is None:
-        return scores.pool(scores.ids_BT)[index_N, None]
+        return scores.own(scores.ids_BT)[index_N, None]
     view, k = match.support
-    return scores.pool(scores.views[view].top_k(int(k))[0])[index_N]
+    return scores.own(scores.views[view].top_k(int(k))[0])[index_N]
 
 
 def on_ids(logp_NK: Tensor, match: Match, scores: Scores, index_N: Tensor) -> Tensor:
@@ -128,14 +128,14 @@ def target_on_top_k(match: Match, scores: Scores, index_n: Tensor) -> Tensor:
     for view, c in match.target.items():
         source = scores.views[view]
         logp_BTK = source.top_k(k)[1] if view == owner else source.at_top_k(owner, k)
-        total = total + times(c, scores.pool(logp_BTK)[index_n], scores, index_n)
+        total = total + times(c, scores.own(logp_BTK)[index_n], scores, index_n)
     return total
 
 
 def times(c: float | Tensor, x_nK: Tensor, scores: Scores, index_n: Tensor) -> Tensor:
     """A view's part in a mixture."""
     if isinstance(c, Tensor):
-        return scores.pool(c)[index_n, None] * x_nK
+        return scores.own(c)[index_n, None] * x_nK
     return x_nK if c == 1 else c * x_nK
 
 

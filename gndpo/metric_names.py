@@ -10,6 +10,7 @@ METRICS = {
     "policy/clip_fraction": "share of tokens whose surrogate was clipped",
     "policy/kl_behaviour": "mean of log behaviour - log old over what the student wrote, nats: "
     "0 for the local engine",
+    "policy/behaviour_gap": "largest |log behaviour - log old| over what the student wrote, nats",
     "policy/entropy": "student entropy, nats (on a schedule, a sample of prompts)",
     "advantage/mean": "mean advantage over the step's valid tokens",
     "advantage/std": "standard deviation of the advantage",
@@ -23,6 +24,7 @@ METRICS = {
     "advantage/p95": "95th percentile of the advantage",
     "advantage/p99": "99th percentile of the advantage",
     "advantage/abs_p99": "99th percentile of |advantage|",
+    "advantage/infinite": "tokens whose advantage is not finite; left out of the numbers above",
     "teacher/log_ratio_mean": "log pi_T - log pi_S before any clamp, nats, over all valid tokens: "
     "minus reverse KL where the student wrote them",
     "teacher/log_ratio_std": "standard deviation of the log-ratio, nats",
@@ -35,9 +37,15 @@ METRICS = {
     "teacher/log_ratio_p75": "75th percentile of the log-ratio, nats",
     "teacher/log_ratio_p95": "95th percentile of the log-ratio, nats",
     "teacher/log_ratio_p99": "99th percentile of the log-ratio, nats",
+    "teacher/log_ratio_infinite": "tokens whose log-ratio is not finite, such as those that the "
+    "teacher holds impossible; left out of the numbers above",
     "teacher/kl": "KL(pi_S || pi_T) over the vocabulary, nats per token (on a schedule)",
     "teacher/entropy": "teacher entropy, nats (on a schedule)",
     "teacher/top1_agreement": "share of tokens where both prefer the same id (on a schedule)",
+    "teacher/forbidden_mass": "mean probability that a served teacher gave to ids that may not be "
+    "written, among its likeliest; taken out and renormalized",
+    "teacher/unnamed_mass": "mean probability that a served teacher gave to all but its likeliest "
+    "ids: at most so much more may have been on ids that may not be written",
     "grad/norm": "L2 norm of the gradient before clipping",
     "grad/norm_vision": "L2 norm of the gradient before clipping, vision tower only",
     "grad/norm_projector": "L2 norm of the gradient before clipping, projector only",

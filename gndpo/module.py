@@ -4,6 +4,7 @@ loss, gradients, logs."""
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,21 @@ from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from gndpo import checkpoints
+from gndpo import checkpoints, ranks
 from gndpo.clock import Clock
 from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
 from gndpo.encodings import Encodings, remembering
 from gndpo.evaluation import grade
+from gndpo.guard import kept
 from gndpo.loss import Surrogate
+from gndpo.memory.retry import fitting
 from gndpo.metrics import rollout_metrics, score_metrics, signal_metrics
 from gndpo.models.masters import Masters
 from gndpo.models.parts import trained
 from gndpo.models.processor import Processor
 from gndpo.policy import Policy
-from gndpo.prompts import Prompts, make_prompts
+from gndpo.prompts import Prompts
 from gndpo.reads import dry_run
 from gndpo.rewards import Grade, Reward
 from gndpo.rng import uniform
@@ -33,8 +36,11 @@ from gndpo.samples import samples
 from gndpo.scores import Scores
 from gndpo.scoring import score
 from gndpo.settings import Settings
+from gndpo.sharding import Sharded, by_kind, gathered, whole
+from gndpo.shares import Share, shared
 from gndpo.signal import Strategy
 from gndpo.sources import Source
+from gndpo.surrogates import corrected
 from gndpo.teachers import Teachers, sources
 from gndpo.update import Batch, update
 from gndpo.writers import Desk, Writer
@@ -77,9 +83,16 @@ class Distillation(LightningModule):
         self.step, self.updates = state["step"], state["updates"]
         self.continued = checkpoint
 
+    def configure_model(self) -> None:
+        strategy = self.trainer.strategy
+        if isinstance(strategy, Sharded):
+            strategy.shard(self.student, self.teachers)
+            update = replace(self.settings.update, shared=True)
+            self.settings = replace(self.settings, update=update)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         model = self.student.model
-        optimizer: torch.optim.Optimizer = self.make_optimizer(trained(model).values())
+        optimizer: torch.optim.Optimizer = self.make_optimizer(by_kind(trained(model).values()))
         self.masters = Masters(model)
         self.masters.serve(optimizer)
         if self.continued is not None:
@@ -95,42 +108,41 @@ class Distillation(LightningModule):
         return {name: p for name, p in self.teachers.moving.named_parameters() if name in names}
 
     def save(self, folder: Path) -> Path:
-        """A checkpoint of this step."""
-        return checkpoints.save(
-            folder,
-            self.step,
-            self.masters.exact(),
-            checkpoints.optimizer_tensors(self.student.model, self.trainer.optimizers[0]),
-            self.carry,
-            {"updates": self.updates},
-            self.following(),
-        )
+        """A checkpoint of this step; shards are put together by all ranks, the first writes."""
+        optimizer = checkpoints.optimizer_tensors(self.student.model, self.trainer.optimizers[0])
+        weights, moments = whole(self.masters.exact()), whole(optimizer)
+        teacher, state = whole(self.following()), {"updates": self.updates}
+        save = functools.partial(checkpoints.save, folder, self.step, weights, moments)
+        return ranks.from_first(lambda: save(self.carry, state, teacher))
 
-    def training_step(self, coming: Callable[[], Prompts], batch_idx: int) -> dict[str, Any]:
+    def training_step(self, coming: Callable[[], Share], batch_idx: int) -> dict[str, Any]:
         clock = Clock()
-        prompts = coming()
+        share = coming()
         clock.lap("prompts")
-        with self.remembering(prompts):
-            return self.learn(prompts, clock)
+        with self.remembering(share.prompts):
+            return self.learn(share, clock)
 
-    def learn(self, prompts: Prompts, clock: Clock) -> dict[str, Any]:
-        answers = self.roll(prompts)
+    def learn(self, share: Share, clock: Clock) -> dict[str, Any]:
+        prompts, s = share.prompts, self.settings
+        fit = functools.partial(fitting, views=self.sources, prompts=len(prompts), group=s.group)
+        answers = fit("rollout", s, lambda: self.roll(share))
         clock.lap("rollout")
         rewards = grade(answers, prompts, self.processor, self.reward)
-        scores = self.score(prompts, answers, rewards)
+        scores = fit("updates", s.update, lambda: self.score(share, answers, rewards))
         signal = self.strategy(scores)
-        self.carry = {name: x.detach() for name, x in signal.carry.items()}
+        self.carry = kept(self.carry, signal.carry)
         clock.lap("score")
-        diagnosis = self.diagnose(prompts, answers)
+        diagnosis = fit("updates", s.update, lambda: self.diagnose(share, answers))
         clock.lap("diagnose")
         lr = self.set_learning_rate()
+        taught = corrected(signal, scores, s.correction)
         batch = Batch(
-            prompts, scores, signal, self.settings.aggregation, self.surrogate, self.manual_backward
+            prompts, scores, taught, s.aggregation, self.surrogate, self.manual_backward, s.prompts
         )
         gradients = self.update(batch)
         self.updates += int(gradients.pop("train/updates"))
         clock.lap("update")
-        count, pictured = self.settings.samples_per_step, bool(diagnosis)
+        count, pictured = s.samples_per_step, bool(diagnosis)
         shown = samples(self.processor, prompts, answers, scores, signal, rewards, count, pictured)
         self.step += 1
         self.teachers.update(self.student, self.step)
@@ -141,31 +153,22 @@ class Distillation(LightningModule):
             **score_metrics(scores),
             **signal_metrics(scores, signal),
             **diagnosis,
-            **rollout_metrics(answers, rewards, prompts.dropped),
-            **clock.metrics(int(answers.length_B.sum())),
+            **rollout_metrics(answers, rewards, prompts.dropped, scores.row_B),
+            **clock.metrics(int(ranks.total(answers.length_B.sum()))),
         }
         return {"metrics": metrics, "samples": shown}
 
-    def read(self, rows: Sequence[Row]) -> Prompts:
-        """The prompts of a step, in all renderings that its views read."""
-        s = self.settings
-        prompts = make_prompts(
-            rows,
-            self.processor,
-            max_tokens=s.max_prompt_tokens,
-            overlong=s.overlong,
-            device=self.device,
-            context=self.teachers.context,
-            degrade=self.teachers.degrade,
-        )
-        for view in self.reads.requests:
-            prompts.renderings[self.sources[view].rendering]  # made when it is first asked for
-        return prompts
+    def read(self, rows: Sequence[Row]) -> Share:
+        """This rank's prompts of a step, in all renderings that its views read."""
+        share = shared(rows, self.settings, self.teachers, self.processor, self.device)
+        for view in self.reads.requests:  # made when it is first asked for
+            share.prompts.renderings[self.sources[view].rendering]
+        return share
 
     def remembering(self, prompts: Prompts) -> AbstractContextManager[None]:
         """What was read of the prompts serves again; with gradients where one backward takes it."""
         s = self.settings
-        whole = s.reuse.prompts and s.in_one_piece
+        whole = s.reuse.prompts and s.in_one_piece and not s.update.shared
         apart = s.diagnoses(self.step) or self.student.model.is_activation_checkpointing
         learns = whole and not apart
         trained = {self.sources[name].rendering for name in self.reads.trained if learns}
@@ -173,17 +176,18 @@ class Distillation(LightningModule):
         teachers = map(kept, self.teachers.of.values())
         return remembering(kept(self.student, trained=trained), teachers)
 
-    def roll(self, prompts: Prompts) -> Answers:
+    def roll(self, share: Share) -> Answers:
         """G answers per prompt; draws depend on (seed, step, answer) alone."""
         s = self.settings
         self.student.eval()
         desk = Desk(
-            prompts=prompts,
+            prompts=share.prompts,
             student=self.sources["student"],
             teacher=self.sources["teacher"],
             processor=self.processor,
             group=s.group,
             max_tokens=s.max_tokens,
+            place_P=share.place_P,
             draws=self.draws,
             step=self.step,
             steps=s.steps,
@@ -193,37 +197,42 @@ class Distillation(LightningModule):
             speed=s.speed,
             keep_hidden=s.reuse.states and self.student.model.dtype.itemsize >= 4,
         )
-        return self.writer(desk)
+        with gathered(self.student):
+            return self.writer(desk)
 
-    def draws(self, stream: str, rows: int, columns: int) -> Tensor:
-        """This step's uniforms of a stream, [rows, columns]."""
-        numbers = uniform(self.settings.seed, stream, self.step, range(rows), columns)
+    def draws(self, stream: str, rows: Sequence[int], columns: int) -> Tensor:
+        """This step's uniforms of a stream, [rows, columns]; a stand-in's are those of row 0."""
+        numbered = [max(row, 0) for row in rows]
+        numbers = uniform(self.settings.seed, stream, self.step, numbered, columns)
         return torch.from_numpy(numbers).to(self.device)
 
-    def score(self, prompts: Prompts, answers: Answers, rewards: Sequence[Reward]) -> Scores:
+    def score(self, share: Share, answers: Answers, rewards: Sequence[Reward]) -> Scores:
         s = self.settings
-        views = score(self.sources, prompts, answers, self.reads, s.update.portion)
+        views = score(self.sources, share.prompts, answers, self.reads, s.update.portion)
         B, T = answers.ids_BT.shape
+        rows = share.rows(s.group)
         return Scores(
             ids_BT=answers.ids_BT,
             mask_BT=answers.mask_BT,
             views=views,
             author_BT=answers.author_BT,
             behaviour_logp_BT=answers.logp_BT,
-            uniform_BT=self.draws("gates", B, T).to(answers.logp_BT.dtype),
+            uniform_BT=self.draws("gates", rows, T).to(answers.logp_BT.dtype),
             group_B=torch.arange(B, device=self.device) // s.group,
             reward_B=torch.tensor([r.total for r in rewards], device=self.device),
             step=self.step,
             steps=s.steps,
             carry=self.carry,
             eos=self.student.vocabulary.eos,
+            row_B=torch.tensor(rows, device=self.device),
         )
 
-    def diagnose(self, prompts: Prompts, answers: Answers) -> dict[str, float]:
+    def diagnose(self, share: Share, answers: Answers) -> dict[str, float]:
         if not self.settings.diagnoses(self.step):
             return {}
-        count, portion = self.settings.diagnose_prompts, self.settings.update.portion
-        return vocabulary_metrics(self.sources, prompts, answers, count, portion)
+        here = ranks.within(share.place_P, 0, self.settings.diagnose_prompts)
+        portion = self.settings.update.portion
+        return vocabulary_metrics(self.sources, share.prompts, answers, here, portion)
 
     def update(self, batch: Batch) -> dict[str, float]:
         optimizer = self.optimizers()

@@ -1,11 +1,13 @@
 """A step's answers in pieces small enough for one forward."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from gndpo import ranks
 
 T = TypeVar("T")
 
@@ -14,12 +16,25 @@ T = TypeVar("T")
 class Portion:
     """What goes through at a time. micro: prompts per forward (None: all). answers: of one prompt
     per forward (None: the whole group). chunk: rows of the vocabulary matrix. tokens: in place of
-    micro and answers, as many prompts of like length as fit, padding included."""
+    micro and answers, as many prompts of like length as fit, padding included. shared: weights
+    lie on several ranks, which read equally often."""
 
     micro: int | None
     answers: int | None
     chunk: int | None
     tokens: int | None = None
+    shared: bool = False
+
+    def halved(self, prompts: int, group: int) -> "Portion | None":
+        """Half of it, for pieces of so many prompts with `group` answers each: half the tokens,
+        else half the prompts, of one prompt half the answers. None where nothing can be halved."""
+        if self.tokens is not None:
+            return replace(self, tokens=self.tokens // 2) if self.tokens > 1 else None
+        answers = min(self.answers or group, group)
+        micro = 1 if answers < group else min(self.micro or prompts, prompts)
+        if micro > 1:
+            return replace(self, micro=(micro + 1) // 2)
+        return replace(self, micro=1, answers=(answers + 1) // 2) if answers > 1 else None
 
 
 @dataclass(frozen=True)
@@ -31,9 +46,10 @@ class Piece:
     rows: Tensor
 
     def cut(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """The answers' tokens and which are valid, [b, t], t the length of the longest."""
+        """The answers' tokens and which are valid, [b, t], t the length of the longest, at least 2:
+        then every piece is read alike, prompt and answers, on all ranks."""
         mask_bT = mask_BT[self.rows]
-        t = int(mask_bT.any(0).sum())
+        t = max(2, int(mask_bT.any(0).sum()))
         return ids_BT[self.rows, :t], mask_bT[:, :t]
 
     def tokens(self, mask_BT: Tensor) -> Tensor:
@@ -53,7 +69,7 @@ def pieces(
                 last = min(first + answers, (p + 1) * group)
                 yield Piece(torch.tensor([p]), torch.arange(first, last))
         return
-    size = micro or stop - start
+    size = micro or max(1, stop - start)
     for p in range(start, stop, size):
         end = min(p + size, stop)
         yield Piece(torch.arange(p, end), torch.arange(p * group, end * group))
@@ -95,6 +111,13 @@ def fitting(
         group = sorted(((p, i) for i in range(G)), key=lambda x: answers[p][x[1]])
         for part in filled(group, part_size, tokens):
             yield Piece(torch.tensor([p]), torch.tensor(sorted(p * G + i for p, i in part)))
+
+
+def spares(own: int, group: int, portion: Portion) -> list[Piece]:
+    """What a rank with `own` pieces reads for nothing, its first prompt, until it has read as many
+    as the others."""
+    missing = int(ranks.largest(own)) - own if portion.shared else 0
+    return [Piece(torch.tensor([0]), torch.arange(group))] * missing
 
 
 def filled(items: list[T], size: Callable[[list[T]], int], limit: int) -> list[list[T]]:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel
 
 from gndpo.build import build
+from gndpo.engines.teacher_start import check_addresses, serve
 from gndpo.errors import UserError
 from gndpo.models.load import Pair, load_model, load_processor
 from gndpo.models.packing import MASKED
@@ -57,6 +58,7 @@ def load_teachers(cfg: DictConfig, student: Policy, processor: Processor, pair: 
 
     def load(name: str | Path) -> Policy:
         path = pair.teacher if name == "pair" else name
+        check_addresses([path], served=False)
         theirs = load_processor(path, **reading(cfg))
         check_tokens(processor, theirs)
         check_pixels(processor, theirs)
@@ -73,6 +75,8 @@ def load_teachers(cfg: DictConfig, student: Policy, processor: Processor, pair: 
 
     section = OmegaConf.to_container(cfg.teacher)
     assert isinstance(section, dict)
+    if section.pop("service", None) is not None:
+        return serve(cfg, student, load)
     if cfg.model.parts and "adapter_off" in str(cfg.teacher.weights):
         raise UserError(
             f"teacher=adapter_off with model.parts={list(cfg.model.parts)}: these parts would move "

@@ -1,32 +1,49 @@
 """The run folder is the truth: files are appended and flushed per step, or written beside and
 renamed."""
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from gndpo.disk import synced, writing
 from gndpo.errors import UserError
+from gndpo.ranks import by_first
+from gndpo.secrets import as_yaml
 
 PACKAGES = ("gndpo", "torch", "transformers", "lightning", "hydra-core", "numpy", "scikit-learn")
 
-UNIMPORTANT = ("logger", "ckpt", "sweep", "callbacks", "cache_dir", "trainer")
+UNIMPORTANT = ("logger", "ckpt", "sweep", "callbacks", "cache_dir", "trainer", "checkpoint")
 """Config keys that may differ between two runs that are the same run."""
+
+LOGS = ("metrics.jsonl", "samples.jsonl", "eval.jsonl")
+"""Rows by step."""
+
+PATIENCE = 1.0
+"""Seconds that a lock is waited for: who only looks whether it is held has it for an instant."""
+
+
+class Taken(UserError):
+    """Another process writes the folder."""
 
 
 class RunFolder:
     """One run's files: run.json, metrics.jsonl, samples.jsonl, eval.jsonl, checkpoints/,
-    .hydra/."""
+    .hydra/, .lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,18 +57,57 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the run's lock. The kernel frees it when the process ends, however it ends."""
+        with writing(self.path):
+            try:
+                held = FileLock(self.path / ".lock").acquire(timeout=PATIENCE)
+            except Timeout as error:
+                raise Taken(f"{self.path} is being written by {self.holder()}") from error
+        with held:
+            yield
+
+    def holder(self) -> str:
+        status = self.status()
+        return f"process {status.get('pid')} on {status.get('host')}"
+
+    def held(self) -> bool:
+        """Whether a process holds the lock; yes, where that cannot be told."""
+        try:
+            with (self.path / ".lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def seen(self) -> dict[str, Any]:
+        """run.json as it is now: a run whose process was killed could not write that it ended."""
+        status = self.status()
+        if status.get("status") == "running":
+            if self.held():
+                return status | {"reason": f"at work: {self.holder()}"}
+            reason = "its process ended without a word; ckpt=last continues it"
+            return status | {"status": "interrupted", "reason": reason}
+        return status
+
     def status(self) -> dict[str, Any]:
         """run.json, or {} where there is none."""
         if not self.status_file.exists():
             return {}
         try:
-            status: dict[str, Any] = json.loads(self.status_file.read_text())
+            status = json.loads(self.status_file.read_bytes())
         except ValueError as error:
             raise UserError(
                 f"{self.status_file} is not readable ({error}); remove the folder or mend the file"
             ) from error
+        if not isinstance(status, dict):
+            raise UserError(f"{self.status_file} holds no run; remove the folder or mend the file")
         return status
 
+    @by_first
     def write_status(self, **changes: Any) -> None:
         """Merge into run.json."""
         changes["wall_s"] = round(time.time() - self.started, 2)
@@ -59,44 +115,80 @@ class RunFolder:
             self.status_file, json.dumps(self.status() | changes, indent=1, default=str) + "\n"
         )
 
+    @by_first
     def append(self, name: str, row: Mapping[str, Any]) -> None:
-        with (self.path / name).open("a") as file:
+        with writing(self.path), (self.path / name).open("a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
 
+    @by_first
+    def sync(self) -> None:
+        """All rows are on the disk when this returns."""
+        for name in LOGS:
+            if (self.path / name).exists():
+                synced(self.path / name)
+
+    @by_first
     def drop_after(self, step: int) -> None:
         """Forget rows beyond `step`: a continued run recomputes them."""
-        for name in ("metrics.jsonl", "samples.jsonl", "eval.jsonl"):
+        for name in LOGS:
             file = self.path / name
             if file.exists():
-                kept = [json.dumps(row) for row in read_rows(file) if row["step"] <= step]
+                kept = [json.dumps(row) for row in read_rows(file) if step_of(row, file) <= step]
                 write_text(file, "".join(line + "\n" for line in kept))
 
+    @by_first
     def save_config(self, cfg: DictConfig, hydra_cfg: Any) -> None:
         """What Hydra would have written before we could refuse a used folder."""
         folder = self.path / ".hydra"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
-        write_text(folder / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})))
-        write_text(folder / "overrides.yaml", OmegaConf.to_yaml(hydra_cfg.overrides.task))
+        with writing(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, content in (
+            ("config", cfg),
+            ("hydra", OmegaConf.create({"hydra": hydra_cfg})),
+            ("overrides", hydra_cfg.overrides.task),
+        ):
+            write_text(folder / f"{name}.yaml", as_yaml(content))
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     """The rows of a JSONL file; a last line that was cut off by a crash is left out."""
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_bytes().splitlines() if file.exists() else []
     for i, line in enumerate(lines):
         try:
-            yield json.loads(line)
+            row = json.loads(line)
         except ValueError as error:
             if i + 1 < len(lines):
                 raise UserError(f"{file}: line {i + 1} is not JSON ({error})") from error
+            return
+        if not isinstance(row, dict):
+            raise UserError(f"{file}: line {i + 1} is no row, but {row!r:.60}")
+        yield row
+
+
+def step_of(row: Mapping[str, Any], file: Path) -> int:
+    step = row.get("step")
+    if not isinstance(step, int):
+        raise UserError(f"{file}: a row's step is {step!r:.60}; mend the file or remove the folder")
+    return step
 
 
 def write_text(file: Path, text: str) -> None:
     """Written beside and renamed: a reader sees the old file or the new one, never half of it."""
     beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(file)
+    with writing(file.parent):
+        try:
+            beside.write_text(text)
+            synced(beside)
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def hide_secrets(file: Path) -> None:
+    """In a YAML file that Hydra wrote, if it did."""
+    if file.exists():
+        write_text(file, as_yaml(OmegaConf.load(file)))
 
 
 def config_hash(cfg: DictConfig) -> str:
@@ -105,13 +197,15 @@ def config_hash(cfg: DictConfig) -> str:
     kept: Any = OmegaConf.to_container(cfg, resolve=True)
     for key in UNIMPORTANT:
         kept.pop(key, None)
-    if isinstance(kept["model"]["pair"], dict):  # what else was typed is refused later
-        kept["model"]["pair"].pop("cache_dir", None)
+    model = kept.get("model")
+    pair = model.get("pair") if isinstance(model, dict) else None
+    if isinstance(pair, dict):  # what else was typed is refused later
+        pair.pop("cache_dir", None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def environment() -> dict[str, Any]:
-    """Where a run ran: commit, versions, device, threads."""
+    """Where a run ran: commit, versions, device, threads, process."""
     return {
         "git_commit": git_commit(),
         "versions": {
@@ -121,6 +215,8 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "threads": torch.get_num_threads(),
         "command": " ".join(sys.argv),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
     }
 
 

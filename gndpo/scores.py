@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from gndpo import ranks
 from gndpo.rows import DenseHead, Rows
 from gndpo.views import VIEWS, View, make_views
 
@@ -24,7 +25,9 @@ class Scores:
     token (STUDENT, ...). behaviour_logp_BT: under the policy that sampled. uniform_BT:
     draws in [0, 1) for gates, one per token and step. group_B: which prompt an answer belongs
     to. reward_B: task reward. step of steps: progress. carry: what the strategy handed back at
-    the step before. eos: the ids that end an answer.
+    the step before. eos: the ids that end an answer. row_B: where an answer stands in the whole
+    step, of which other ranks may have a part; -1: nowhere, it counts for nothing. None: all
+    answers are here.
     """
 
     ids_BT: Tensor
@@ -39,6 +42,7 @@ class Scores:
     steps: int = 1
     carry: Mapping[str, Tensor] = field(default_factory=dict)
     eos: tuple[int, ...] = ()
+    row_B: Tensor | None = None
 
     @cached_property
     def student(self) -> View:
@@ -75,9 +79,17 @@ class Scores:
         return self.mask_BT & (self.author_BT == STUDENT)
 
     def pool(self, x_BT: Tensor, of_BT: Tensor | None = None) -> Tensor:
-        """The values of the whole step at the valid tokens, or at `of_BT` (bool), [N], in row
-        order: what global means, deviations and quantiles are taken of."""
-        return x_BT[self.mask_BT if of_BT is None else of_BT]
+        """The values of the whole step, those of other ranks too, at the valid tokens or at
+        `of_BT` (bool), [N], in row order: what global means, deviations and quantiles are of."""
+        of_BT = self.mask_BT if of_BT is None else of_BT
+        if self.row_B is None or ranks.size() == 1:
+            return x_BT[of_BT]
+        of_BT = of_BT & (self.row_B >= 0)[:, None]
+        return ranks.pooled(x_BT[of_BT], self.row_B[:, None].expand_as(of_BT)[of_BT])
+
+    def own(self, x_BT: Tensor) -> Tensor:
+        """The values at this rank's valid tokens, [N], in row order."""
+        return x_BT[self.mask_BT]
 
     @staticmethod
     def from_logits(

@@ -1,13 +1,14 @@
 """Scores of the answers: one forward per view, group by group; only what the strategy reads is
 kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gndpo.pieces import Piece, Portion, portions
+from gndpo.engines.asking import answered, ask
+from gndpo.pieces import Piece, Portion, portions, spares
 from gndpo.prompts import Prompts
 from gndpo.reads import Reads
 from gndpo.rollout import Answers
@@ -25,18 +26,17 @@ def score(
     portion: Portion,
 ) -> dict[str, View]:
     """The views that `reads` names, each with the quantities it asks for."""
+    asked = ask(views, reads, prompts, answers)  # served views are on their way
+    local = [name for name in reads.requests if name not in asked]
     known: dict[str, list[View]] = {name: [] for name in reads.requests}
     kept: dict[str, list[Distributions]] = {name: [] for name in reads.whole}
     own = list(portions(0, len(prompts), portion, prompts.length_P, answers.length_B))
+    more = spares(len(own), len(answers.ids_BT) // len(prompts), portion)
     for piece in own:
         ids_bT, mask_bT = piece.cut(answers.ids_BT, answers.mask_BT)
-        rows = {
-            name: (as_written if name == "student" else read)(
-                views[name], prompts, piece, answers, portion.chunk
-            )
-            for name in reads.requests
-        }
+        rows = read_here(local, views, prompts, piece, answers, portion.chunk)
         here = make_views(ids_bT, mask_bT, rows)
+        here |= answered(asked, piece, ids_bT, mask_bT, reads)
         if answers.own_BT is not None:
             here["student"].known[("logp",)], _ = piece.cut(answers.own_BT, answers.mask_BT)
         for name, view in here.items():
@@ -44,6 +44,8 @@ def score(
             known[name].append(view)
         for name in reads.whole:
             kept[name].append(rows[name])
+    for piece in more:
+        read_here(local, views, prompts, piece, answers, portion.chunk)
     ids_BT, mask_BT, chunk = answers.ids_BT, answers.mask_BT, portion.chunk
     return {
         name: View(
@@ -54,6 +56,23 @@ def score(
             merge(parts, own, mask_BT),
         )
         for name, parts in known.items()
+    }
+
+
+def read_here(
+    names: Iterable[str],
+    views: Mapping[str, Source],
+    prompts: Prompts,
+    piece: Piece,
+    answers: Answers,
+    chunk: int | None,
+) -> dict[str, Distributions]:
+    """What the views say at the valid tokens of a piece."""
+    return {
+        name: (as_written if name == "student" else read)(
+            views[name], prompts, piece, answers, chunk
+        )
+        for name in names
     }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gndpo.pieces import Portion
 from gndpo.reading import Speed
 from gndpo.schedules import Schedule
 from gndpo.update import UpdateSettings
@@ -18,12 +19,13 @@ class Reuse:
     states: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settings:
-    """The values live in conf/."""
+    """The values live in conf/; where memory does not suffice, a run takes smaller portions."""
 
     seed: int
     steps: int
+    prompts: int
     group: int
     max_tokens: int
     micro: int | None
@@ -32,6 +34,7 @@ class Settings:
     max_prompt_tokens: int
     overlong: str
     aggregation: str
+    correction: float | None
     schedule: Schedule
     diagnose_every: int
     diagnose_prompts: int
@@ -44,6 +47,14 @@ class Settings:
         """Every `diagnose_every` steps, and at the last one."""
         last = step + 1 == self.steps
         return self.diagnose_every > 0 and (step % self.diagnose_every == 0 or last)
+
+    @property
+    def portion(self) -> Portion:
+        """What is written at a time."""
+        return Portion(self.micro, self.answers, self.update.chunk)
+
+    def take(self, portion: Portion) -> None:
+        self.micro, self.answers = portion.micro, portion.answers
 
     @property
     def in_one_piece(self) -> bool:

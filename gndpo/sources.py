@@ -1,13 +1,14 @@
 """A view's ingredients: whose weights read which rendering of the prompt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from gndpo.data.rows import Row
 from gndpo.data.templates import columns_of
+from gndpo.engines.teacher import ServedTeacher
 from gndpo.errors import UserError
 from gndpo.pieces import Piece
 from gndpo.policy import Policy
@@ -23,11 +24,12 @@ ONLY = ""
 @dataclass(frozen=True)
 class Source:
     """policies: one for every row, or one per value of the rows' `column`. rendering: how they
-    read a prompt."""
+    read a prompt. servers: in place of policies."""
 
     policies: Mapping[str, Policy]
     rendering: str
     column: str | None = None
+    servers: Mapping[str, ServedTeacher] = field(default_factory=dict)
 
     @staticmethod
     def of(policy: Policy, rendering: str = "image") -> "Source":
@@ -36,6 +38,7 @@ class Source:
     @property
     def policy(self) -> Policy:
         """The one policy; several have no common one."""
+        self.check_local()
         if self.column is not None:
             raise UserError("rollout=blend needs one teacher for all rows; use teacher.column=null")
         return next(iter(self.policies.values()))
@@ -49,23 +52,36 @@ class Source:
         """Every policy that is needed, with the positions of its rows."""
         if self.column is None:
             return [(self.policy, torch.arange(len(rows)))]
+        self.check_local()
         wanted = [self.policies[self.choose(row)] for row in rows]
         return [
             (policy, torch.tensor([i for i, x in enumerate(wanted) if x is policy]))
             for policy in dict.fromkeys(wanted)
         ]
 
+    def check_local(self) -> None:
+        if self.servers:
+            raise UserError(
+                f"the teacher at {', '.join(x.url for x in self.servers.values())} is served: it "
+                "scores tokens, and neither writes answers nor gives whole distributions here; use "
+                "teacher=pair with its checkpoint"
+            )
+
+    def server(self, row: Row) -> ServedTeacher:
+        return self.servers[ONLY if self.column is None else self.choose(row)]
+
     def choose(self, row: Row) -> str:
         columns = columns_of(row)
+        known = {*self.policies, *self.servers}
         if self.column not in columns:
             raise UserError(
                 f"teacher.column={self.column}: the data has no such column, it has "
                 f"{', '.join(sorted(columns))}"
             )
-        if columns[self.column] not in self.policies:
+        if columns[self.column] not in known:
             raise UserError(
                 f"row {row['name']}: teacher.weights has nobody for "
-                f"{self.column}={columns[self.column]}, only for {', '.join(self.policies)}"
+                f"{self.column}={columns[self.column]}, only for {', '.join(sorted(known))}"
             )
         return columns[self.column]
 

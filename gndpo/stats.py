@@ -30,14 +30,17 @@ def quantile(x_N: Tensor, q: float) -> Tensor:
 
 
 def quantiles(x_N: Tensor, qs: Sequence[float]) -> list[Tensor]:
-    """Several of them, sorted once."""
+    """Several of them, sorted once; beside an infinite value the nearer one."""
     ordered = x_N.sort().values
     found = []
     for q in qs:
         position = q * (len(x_N) - 1)
         low = int(position)
         high = min(low + 1, len(x_N) - 1)
-        found.append(torch.lerp(ordered[low], ordered[high], position - low))
+        share = position - low
+        between = torch.lerp(ordered[low], ordered[high], share)
+        nearest = ordered[low if share < 0.5 else high]
+        found.append(between.where(between.isfinite(), nearest))
     return found
 
 
@@ -56,8 +59,9 @@ def over_scope(
     cell's values at `of_BT` (bool), [n], -> a scalar; cells without any keep 0."""
     if scope not in SCOPES:
         raise UserError(f"scope={scope} is unknown; choose one of {', '.join(SCOPES)}")
-    if scope == "step" and of_BT.any():
-        return statistic(scores.pool(x_BT, of_BT)).expand_as(x_BT)
+    if scope == "step":
+        x_N = scores.pool(x_BT, of_BT)
+        return (statistic(x_N) if len(x_N) else x_BT.new_zeros(())).expand_as(x_BT)
     B = len(x_BT)
     cell_B = scores.group_B if scope == "group" else torch.arange(B, device=x_BT.device)
     value_B = x_BT.new_zeros(B)

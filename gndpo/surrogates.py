@@ -5,10 +5,14 @@ clipped_BT); gradient flows through logp_BT alone. Weights per token are fixed b
 backward, so a loss does not depend on how a batch is split.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from gndpo.errors import UserError
+from gndpo.scores import Scores
+from gndpo.signal import Signal
 
 
 def reinforce(
@@ -68,17 +72,20 @@ def clipped_loss(
     return loss_BT, clipped_BT.to(loss_BT.dtype)
 
 
-def token_weights(mask_BT: Tensor, aggregation: str) -> Tensor:
+def token_weights(
+    mask_BT: Tensor, aggregation: str, counts: tuple[float, float] | None = None
+) -> Tensor:
     """What a token counts, [B, T]; loss = sum of weight * loss_BT. B answers of T_i tokens, N
-    tokens in all.
+    tokens in all: those of the mask, or `counts` where others have a part of them.
 
     sequence_mean_token_mean 1/(B T_i), token_mean 1/N, sequence_mean_token_sum 1/B.
     """
     mask_BT = mask_BT.double()
-    B, length_B1 = len(mask_BT), mask_BT.sum(-1, keepdim=True).clamp_min(1)
+    length_B1 = mask_BT.sum(-1, keepdim=True).clamp_min(1)
+    B, N = counts or (len(mask_BT), float(mask_BT.sum()))
     weights = {
         "sequence_mean_token_mean": mask_BT / (B * length_B1),
-        "token_mean": mask_BT / mask_BT.sum().clamp_min(1),
+        "token_mean": mask_BT / max(N, 1),
         "sequence_mean_token_sum": mask_BT / B,
     }
     if aggregation not in weights:
@@ -86,3 +93,15 @@ def token_weights(mask_BT: Tensor, aggregation: str) -> Tensor:
             f"surrogate.aggregation={aggregation} is unknown; choose one of {', '.join(weights)}"
         )
     return weights[aggregation]
+
+
+def corrected(signal: Signal, scores: Scores, cap: float | None) -> Signal:
+    """A * min(pi_old / pi_behaviour, cap) where the student wrote: truncated importance sampling
+    for an engine whose probabilities are not quite ours (Yao et al. 2025, "Your efficient RL
+    framework secretly brings you off-policy RL training"; verl's rollout_is=token). Matches need
+    none. None: as it is."""
+    if cap is None:
+        return signal
+    log_weight_BT = scores.student.logp_BT - scores.behaviour_logp_BT
+    weight_BT = log_weight_BT.exp().clamp_max(cap).where(scores.own_BT, 1.0)
+    return replace(signal, advantage_BT=signal.advantage_BT * weight_BT)

@@ -15,13 +15,15 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gndpo import resources
 from gndpo.build import config_folder
+from gndpo.disk import writing
 from gndpo.errors import UserError
 from gndpo.runfolder import RunFolder
 
 PARALLEL = "GNDPO_PARALLEL_SWEEP"
-"""Set in the environment of jobs that run side by side: the sweep shows their progress, they do
-not."""
+"""Set in the environment of jobs that run side by side, to the process that launched them: the
+sweep shows their progress, they do not."""
 
 
 RUNNING: "list[Follower]" = []
@@ -48,12 +50,28 @@ def expand_folders(arguments: Sequence[str]) -> list[str]:
 class Sweep(Callback):
     """Hydra's callback; launchers send it to their workers, so it holds nothing."""
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        make(Path(config.hydra.run.dir))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        make(Path(config.hydra.sweep.dir))
         parallel = "basic" not in config.hydra.launcher._target_
         preset = config.hydra.sweeper.get("params") or {}
         grid = [f"{key}={values}" for key, values in preset.items()]
         jobs = count_jobs([*grid, *config.hydra.overrides.task])
         RUNNING.append(Follower(Path(config.hydra.sweep.dir), jobs, parallel))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        resources.deal(config.hydra.launcher)
+
+
+def make(folder: Path) -> None:
+    """Hydra would, with a traceback where that fails; of its callbacks it heeds only exits."""
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 class Follower:
@@ -65,7 +83,7 @@ class Follower:
         self.finished = threading.Event()
         self.thread = threading.Thread(target=self.follow, daemon=True)
         if parallel:
-            os.environ[PARALLEL] = "1"
+            os.environ[PARALLEL] = str(os.getpid())
             self.thread.start()
 
     def follow(self) -> None:
@@ -120,7 +138,7 @@ def progress(folder: Path) -> list[tuple[str, dict[str, Any], int]]:
     found = []
     for file in sorted(folder.glob("**/run.json")):
         try:
-            status = RunFolder(file.parent).status()
+            status = RunFolder(file.parent).seen()
         except UserError as error:
             status = {
                 "name": file.parent.name,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gndpo.engines.teacher import ServedTeacher
 from gndpo.errors import UserError
 from gndpo.policy import Policy
 from gndpo.prompts import PRIVILEGED
@@ -54,7 +55,8 @@ class AdapterOff(Policy):
 
 class Teachers(nn.Module):
     """Teachers by the value of a row's `column` (ONLY: for every row), the one of them that is a
-    copy of the student (twin), and the context that only the teachers' prompts have."""
+    copy of the student (twin), and the context that only the teachers' prompts have. servers: in
+    place of teachers here."""
 
     def __init__(
         self,
@@ -65,17 +67,19 @@ class Teachers(nn.Module):
         follow: Follow | None = None,
         context: str | None = None,
         degrade: float = 0.1,
+        servers: Mapping[str, ServedTeacher] | None = None,
     ) -> None:
         super().__init__()
         self.of, self.column, self.twin = dict(of), column, twin
         self.follow, self.context, self.degrade = follow, context, degrade
         self.policies = nn.ModuleList(dict.fromkeys(of.values()))
+        self.servers = servers or {}
 
     @property
     def source(self) -> Source:
         """How the teachers read a prompt."""
         rendering = "image" if self.context is None else f"{PRIVILEGED}image"
-        return Source(self.of, rendering, self.column)
+        return Source(self.of, rendering, self.column, self.servers)
 
     def update(self, student: Policy, step: int) -> None:
         if self.twin is not None and self.follow is not None:

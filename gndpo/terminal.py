@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from gndpo import ranks
 from gndpo.module import Distillation
 from gndpo.sweeps import PARALLEL
 
@@ -25,7 +26,7 @@ class Terminal(Callback):
     speaks for it."""
 
     def __init__(self, *, every: int) -> None:
-        self.every = 0 if PARALLEL in os.environ else every
+        self.every = 0 if PARALLEL in os.environ or ranks.rank() > 0 else every
         self.live = self.every > 0 and is_terminal()
         one_line = Column(no_wrap=True)
         self.bar = Progress(

@@ -1,7 +1,6 @@
 """`gndpo-train`: one run, or with `-m` a sweep of them."""
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,16 @@ from hydra.types import RunMode
 from lightning import Trainer
 from omegaconf import DictConfig
 
-from gndpo import checkpoints, sweeps
+from gndpo import checkpoints, preemption, ranks, sweeps
 from gndpo.arguments import quoted
 from gndpo.build import build, build_advantage, build_settings, config_folder, resolve
 from gndpo.callbacks import Checkpoints, Evaluation, RunLog, StartUp
 from gndpo.checks import check_values
+from gndpo.claims import claimed
+from gndpo.console import console
+from gndpo.engines.server import opened
 from gndpo.errors import UserError
+from gndpo.launch import launch, ranks_to_start
 from gndpo.loggers.description import description
 from gndpo.loggers.mirror import Mirror
 from gndpo.module import Distillation
@@ -26,9 +29,12 @@ from gndpo.policies import load_policies
 from gndpo.quiet import quiet
 from gndpo.reading import Speed
 from gndpo.reads import only_reinforces
-from gndpo.runfolder import RunFolder, config_hash, environment
+from gndpo.resources import threads
+from gndpo.runfolder import RunFolder, config_hash, environment, hide_secrets
 from gndpo.schedules import Schedule
+from gndpo.secrets import hidden, remember, without_secrets
 from gndpo.settings import Reuse, Settings
+from gndpo.shares import check_shares
 from gndpo.signal import Strategy
 from gndpo.update import UpdateSettings
 
@@ -36,8 +42,6 @@ log = logging.getLogger(__name__)
 
 STARTUP_ROWS = 2
 """Rows that are read before the first step."""
-OTHERS = ("metrics.jsonl", "checkpoints", "multirun.yaml", "report")
-"""What only a used folder holds."""
 
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="train")
@@ -45,22 +49,41 @@ def app(cfg: DictConfig) -> None:
     quiet()
     settings = HydraConfig.get()
     sweeping = settings.mode == RunMode.MULTIRUN
-    folder = RunFolder(Path(settings.runtime.output_dir))
+    hide_typed(settings)
     resolve(cfg)
+    count = ranks_to_start(cfg.trainer)
+    with preemption.heeding(), preemption.waiting(False):
+        if count:
+            launch(count, Path(settings.runtime.output_dir), settings, again=sweeping)
+        else:
+            take_part(cfg, settings, sweeping=sweeping)
+
+
+def take_part(cfg: DictConfig, settings: Any, *, sweeping: bool) -> None:
+    """The run, or this process's part of it."""
+    if "strategy" in cfg.trainer:
+        ranks.join()
+    folder = RunFolder(Path(ranks.from_first(lambda: settings.runtime.output_dir)))
     name = config_hash(cfg)
-    if not claim(folder, name, again=sweeping or cfg.ckpt == "last"):
-        log.info("%s is finished already, skipped", folder.path)
-        return
+    with ranks.entered_by_first(claimed(folder, name, cfg.ckpt, sweeping=sweeping)) as ours:
+        if ours:
+            run(cfg, folder, settings, name)
+
+
+def run(cfg: DictConfig, folder: RunFolder, settings: Any, name: str) -> None:
+    """Train, and say in run.json how it ended. name: of what the run computes."""
     folder.save_config(cfg, settings)
-    identity = {
-        "name": folder.path.name,
-        "strategy": settings.runtime.choices["advantage"],
-        "experiment": settings.runtime.choices.get("experiment"),
-        "overrides": list(settings.overrides.task),
-        "config_hash": name,
-        "seed": cfg.seed,
-        "steps": cfg.steps,
-    }
+    identity = without_secrets(
+        {
+            "name": folder.path.name,
+            "strategy": settings.runtime.choices["advantage"],
+            "experiment": settings.runtime.choices.get("experiment"),
+            "overrides": list(settings.overrides.task),
+            "config_hash": name,
+            "seed": cfg.seed,
+            "steps": cfg.steps,
+        }
+    )
     torch.set_num_threads(threads(settings))
     folder.write_status(
         status="running", reason=None, started=folder.started, **identity, **environment()
@@ -68,37 +91,27 @@ def app(cfg: DictConfig) -> None:
     try:
         check_values(cfg)
         train(cfg, folder)
+    except preemption.Preempted:
+        folder.write_status(status="preempted", reason="asked to leave; ckpt=last continues it")
+        raise
     except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into an exit
         folder.write_status(status="interrupted", reason="stopped by hand; ckpt=last continues it")
         raise
     except BaseException as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        folder.write_status(status="failed", reason=reason)
+        folder.write_status(status="failed", reason=hidden(reason))
         raise
     finally:
         close_loggers()
     folder.write_status(status="completed", step=cfg.steps)
 
 
-def claim(folder: RunFolder, name: str, *, again: bool) -> bool:
-    """Whether there is something to do in the folder; a folder of another run is refused before
-    anything in it is touched."""
-    status = folder.status()
-    if not status and any((folder.path / name).exists() for name in OTHERS):
-        raise UserError(f"{folder.path} holds other files; choose another hydra.run.dir or sweep")
-    if status.get("status") == "failed" and not (folder.path / "metrics.jsonl").exists():
-        return True
-    if status and status.get("config_hash") != name:
-        raise UserError(
-            f"{folder.path} holds another run; choose another hydra.run.dir or sweep, "
-            "or remove the folder"
-        )
-    if status and not again:
-        raise UserError(
-            f"{folder.path} holds this run already (status: {status.get('status')}); "
-            "use ckpt=last to continue it, or remove the folder"
-        )
-    return status.get("status") != "completed"
+def hide_typed(settings: Any) -> None:
+    """Secrets among the overrides are hidden in all that is written, also by others than us: W&B
+    keeps a run's command line, Hydra that of a sweep."""
+    remember(settings.overrides.task)
+    sys.argv[1:] = without_secrets(sys.argv[1:])
+    hide_secrets(Path(settings.sweep.dir) / "multirun.yaml")
 
 
 def train(cfg: DictConfig, folder: RunFolder) -> None:
@@ -111,6 +124,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
         build(cfg.optimizer, "optimizer"),
         module_settings(cfg),
     )
+    check_shares(cfg.prompts, cfg.updates.minibatches)
     student, teachers, processor = load_policies(cfg)
     check_signal(cfg, parts[0], student.vocabulary.size)
     module = Distillation(student, teachers, processor, *parts)
@@ -118,7 +132,9 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
     data: Any = build(cfg.data, "data")
     start = restore(folder, module)
     data.start_step, data.prepare = start, module.read
-    fit(cfg, folder, module, data)
+    data.places = ranks.places(cfg.prompts, cfg.updates.minibatches)
+    with opened(module.writer, folder.path / "engine"):
+        fit(cfg, folder, module, data)
 
 
 def check_signal(cfg: DictConfig, strategy: Strategy, vocabulary: int) -> None:
@@ -153,13 +169,16 @@ def check_sight(cfg: DictConfig, module: Distillation) -> None:
 
 
 def restore(folder: RunFolder, module: Distillation) -> int:
-    """Continue after the last checkpoint, if there is one; rows beyond it are dropped and
-    computed again."""
-    complete = checkpoints.found(folder.checkpoints)
-    if complete:
-        module.continue_from(complete[-1])
+    """Continue after the last checkpoint that can be read, if there is one; rows beyond it are
+    dropped and computed again."""
+    newest, troubles = ranks.from_first(lambda: checkpoints.newest(folder.checkpoints))
+    if troubles:
+        then = f"continuing from {newest.name}" if newest else "starting anew, there is no other"
+        log.warning("%s: %s; %s", folder.checkpoints, "; ".join(troubles), then)
+    if newest:
+        module.continue_from(newest)
         log.info("continuing %s after step %d", folder.path, module.step)
-    folder.drop_after(module.step if complete else -1)
+    folder.drop_after(module.step if newest else -1)
     return module.step
 
 
@@ -168,6 +187,7 @@ def fit(cfg: DictConfig, folder: RunFolder, module: Distillation, data: Any) -> 
     callbacks = [
         StartUp(folder, [first[i] for i in range(STARTUP_ROWS)], cfg.prompts),
         RunLog(folder),
+        preemption.Preemption(),
         Evaluation(
             folder,
             {
@@ -182,9 +202,10 @@ def fit(cfg: DictConfig, folder: RunFolder, module: Distillation, data: Any) -> 
         ),
         Mirror(folder),
         *(build(section, f"callbacks.{name}") for name, section in cfg.callbacks.items()),
-        Checkpoints(folder, every=cfg.checkpoint.every, keep=cfg.checkpoint.keep),
+        Checkpoints(folder, **cfg.checkpoint),
     ]
-    loggers = [build(section, f"logger.{name}") for name, section in cfg.logger.items()]
+    named = cfg.logger.items() if ranks.rank() == 0 else ()
+    loggers = [build(section, f"logger.{name}") for name, section in named]
     for logger in loggers:
         logger.log_hyperparams(description(cfg, folder.status()))
     trainer: Trainer = build(cfg.trainer, "trainer")(callbacks=callbacks, logger=loggers)
@@ -195,6 +216,7 @@ def module_settings(cfg: DictConfig) -> Settings:
     return Settings(
         seed=cfg.seed,
         steps=cfg.steps,
+        prompts=cfg.prompts,
         group=cfg.rollout.group,
         max_tokens=cfg.rollout.max_tokens,
         micro=cfg.rollout.micro,
@@ -203,6 +225,7 @@ def module_settings(cfg: DictConfig) -> Settings:
         max_prompt_tokens=cfg.data.max_prompt_tokens,
         overlong=cfg.data.overlong,
         aggregation=cfg.surrogate.aggregation,
+        correction=cfg.rollout.correction,
         schedule=build_settings(Schedule, "schedule", cfg.schedule),
         diagnose_every=cfg.diagnose.every,
         diagnose_prompts=cfg.diagnose.prompts,
@@ -213,27 +236,22 @@ def module_settings(cfg: DictConfig) -> Settings:
     )
 
 
-def threads(settings: Any) -> int:
-    """Cores per job: two processes with two threads each on two cores run ten times slower than
-    with one each."""
-    cores = len(os.sched_getaffinity(0))
-    jobs = settings.launcher.get("n_jobs", 1) if settings.mode == RunMode.MULTIRUN else 1
-    wanted = int(os.environ.get("OMP_NUM_THREADS", cores))
-    return max(1, min(wanted, cores // (cores if jobs < 1 else min(jobs, cores))))
-
-
 def close_loggers() -> None:
     """Without this, the next job of a sweep would write into this one's W&B run."""
     if "wandb" in sys.modules:
         sys.modules["wandb"].finish()
 
 
+@console
 def main() -> None:
     """The console script."""
     sys.argv[1:] = quoted(sweeps.expand_folders(sys.argv[1:]))
     try:
-        app()
+        with preemption.listening():
+            app()
     finally:
+        for sweep in sweeps.RUNNING:
+            hide_secrets(sweep.folder / "multirun.yaml")
         sweeps.summarize()
 
 

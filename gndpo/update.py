@@ -2,32 +2,44 @@
 microbatch, clip, guard, step."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
-from gndpo.gradients import clip, cosine_of_halves, gradient_copy, gradients, part_norms
+from gndpo import ranks
+from gndpo.gradients import (
+    clip,
+    cosine_of_halves,
+    gradient_copy,
+    gradients,
+    part_norms,
+    sum_over_ranks,
+    summed,
+)
 from gndpo.loss import Loss, Surrogate, answer_loss
+from gndpo.memory.retry import fitting
 from gndpo.metrics import mean
-from gndpo.pieces import Piece, Portion, portions
+from gndpo.pieces import Piece, Portion, portions, spares
 from gndpo.prompts import Prompts
 from gndpo.rows import Rows
 from gndpo.scores import STUDENT, Scores
-from gndpo.signal import Signal
+from gndpo.signal import Match, Signal
 from gndpo.sources import Source
 from gndpo.surrogates import token_weights
 
 Optimizer = torch.optim.Optimizer | LightningOptimizer
 
 
-@dataclass(frozen=True)
+@dataclass
 class UpdateSettings:
     """epochs over the rollout batch, in `minibatches` updates each; micro, answers, tokens, chunk:
-    what goes through at a time (`Portion`); clip_norm: largest gradient norm (null: no clip)."""
+    what goes through at a time (`Portion`, shared there); clip_norm: largest gradient norm (null:
+    no clip); max_skipped: updates in a row that may be skipped (null: all)."""
 
     epochs: int
     minibatches: int
@@ -36,15 +48,21 @@ class UpdateSettings:
     tokens: int | None
     chunk: int | None
     clip_norm: float | None
+    max_skipped: int | None = None
+    shared: bool = False
 
     @property
     def portion(self) -> Portion:
-        return Portion(self.micro, self.answers, self.chunk, self.tokens)
+        return Portion(self.micro, self.answers, self.chunk, self.tokens, self.shared)
+
+    def take(self, portion: Portion) -> None:
+        self.micro, self.answers, self.tokens = portion.micro, portion.answers, portion.tokens
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What every update of a step shares."""
+    """What every update of a step shares. places: prompts that the step has over all ranks, those
+    that were dropped too (None: these here)."""
 
     prompts: Prompts
     scores: Scores
@@ -52,6 +70,23 @@ class Batch:
     aggregation: str
     surrogate: Surrogate
     backward: Callable[[Tensor], None]
+    places: int | None = None
+
+    @property
+    def group(self) -> int:
+        return len(self.scores.ids_BT) // len(self.prompts)
+
+    @property
+    def place_P(self) -> Sequence[int]:
+        """Where in the step the prompts here stand, ascending; -1: nowhere."""
+        row_B = self.scores.row_B
+        if row_B is None:
+            return range(len(self.prompts))
+        return [-1 if row < 0 else row // self.group for row in row_B[:: self.group].tolist()]
+
+    def here(self, start: int, stop: int) -> range:
+        """Those of the step's prompts start..stop-1 that are here."""
+        return ranks.within(self.place_P, start, stop)
 
 
 def update(
@@ -68,13 +103,17 @@ def update(
     sources = {name: views[name] for name in sorted(trained)}
     student = views["student"].policy
     rows: list[dict[str, float]] = []
-    P, parts = len(batch.prompts), min(settings.minibatches, len(batch.prompts))
+    P, parts = batch.places or len(batch.prompts), settings.minibatches
     cuts = [i * P // parts for i in range(parts + 1)]
+    minibatches = [cut for cut in pairwise(cuts) if answered(batch, *cut)[0]]
     for _ in range(settings.epochs):
-        for start, stop in pairwise(cuts):
+        for start, stop in minibatches:
             first = not rows
             optimizer.zero_grad(set_to_none=True)
-            row = accumulate(sources, batch, start, stop, settings, halves=halves and first)
+            apart = halves and first
+            work = partial(accumulate, sources, batch, start, stop, settings, halves=apart)
+            size = math.ceil(len(batch.here(start, stop)) / (1 + apart))
+            row = fitting("updates", settings, work, views=views, prompts=size, group=batch.group)
             if first:
                 check_first_ratio(row["policy/ratio_max"], batch.scores, student.model.dtype)
             rows.append(row | apply(student.model, optimizer, settings.clip_norm))
@@ -96,37 +135,62 @@ def accumulate(
     *,
     halves: bool,
 ) -> dict[str, float]:
-    """Gradients of the prompts start..stop-1, their denominators fixed before the first
-    backward."""
+    """Gradients of the step's prompts start..stop-1, summed over the ranks that hold them, their
+    denominators fixed before the first backward."""
     weight_BT = weights(batch, start, stop)
     middle = math.ceil((start + stop) / 2)
     parts = [(start, middle), (middle, stop)] if halves and middle < stop else [(start, stop)]
-    length_P, length_B = batch.prompts.length_P, batch.scores.mask_BT.sum(1)
     model = sources["student"].policy.model
     losses: list[Loss] = []
     after: list[list[Tensor]] = []
     for part in parts:
-        for piece in portions(*part, settings.portion, length_P, length_B):
+        for piece, weighed_BT in weighed(batch, part, settings.portion, weight_BT):
             current = current_rows(sources, batch, piece, settings.chunk)
             loss = answer_loss(
-                current, batch.scores, batch.signal, batch.surrogate, weight_BT, piece
+                current, batch.scores, batch.signal, batch.surrogate, weighed_BT, piece
             )
             if loss.total.requires_grad:  # rows without image teach no vision tower
                 batch.backward(loss.total)
             losses.append(loss)
-        after.append(gradient_copy(model) if part != parts[-1] else gradients(model))
-    metrics = loss_metrics(losses)
-    if len(parts) > 1:
-        metrics["grad/cosine_halves"] = cosine_of_halves(*after)
+        if part != parts[-1]:
+            after.append(gradient_copy(model))
+    sum_over_ranks(model)
+    metrics = loss_metrics(losses, batch.signal.matches)
+    for first in after:
+        metrics["grad/cosine_halves"] = cosine_of_halves(summed(first), gradients(model))
     return metrics
 
 
+def weighed(
+    batch: Batch, part: tuple[int, int], portion: Portion, weight_BT: Tensor
+) -> Iterator[tuple[Piece, Tensor]]:
+    """The pieces here of the step's prompts part, and what their tokens count."""
+    here = batch.here(*part)
+    length_P, length_B = batch.prompts.length_P, batch.scores.mask_BT.sum(1)
+    own = list(portions(here.start, here.stop, portion, length_P, length_B))
+    more = spares(len(own), batch.group, portion)
+    yield from ((piece, weight_BT) for piece in own)
+    yield from ((piece, torch.zeros_like(weight_BT)) for piece in more)
+
+
+def answered(batch: Batch, start: int, stop: int) -> tuple[float, float]:
+    """Answers to the step's prompts start..stop-1 and their tokens, over all ranks."""
+    here = batch.here(start, stop)
+    mask_bT = batch.scores.mask_BT[here.start * batch.group : here.stop * batch.group]
+    counts = torch.tensor([len(mask_bT), int(mask_bT.sum())], dtype=torch.double)
+    answers, tokens = ranks.total(counts).tolist()
+    return answers, tokens
+
+
 def weights(batch: Batch, start: int, stop: int) -> Tensor:
-    """What a token of the prompts start..stop-1 counts, [B, T]; nothing, where it is another's."""
-    G = len(batch.scores.ids_BT) // len(batch.prompts)
-    own = slice(start * G, stop * G)
+    """What a token of the step's prompts start..stop-1 counts, [B, T]; nothing, where it is
+    another's."""
+    here = batch.here(start, stop)
+    own = slice(here.start * batch.group, here.stop * batch.group)
     weight_BT = torch.zeros_like(batch.signal.advantage_BT)
-    weight_BT[own] = token_weights(batch.scores.mask_BT[own], batch.aggregation).to(weight_BT.dtype)
+    weight_BT[own] = token_weights(
+        batch.scores.mask_BT[own], batch.aggregation, answered(batch, start, stop)
+    ).to(weight_BT.dtype)
     return weight_BT
 
 
@@ -159,25 +223,31 @@ def apply(
     return {**norms, "grad/clipped": float(clipped), "grad/skipped": float(not finite)}
 
 
-def loss_metrics(losses: list[Loss]) -> dict[str, float]:
-    names = [name for name in losses[0].parts if len(losses[0].parts) > 1]
-    parts = {
-        f"train/loss_{name}": sum(float(loss.parts[name]) for loss in losses) for name in names
-    }
+def loss_metrics(losses: Sequence[Loss], matches: Sequence[Match]) -> dict[str, float]:
+    """Over the pieces of all ranks."""
+    names = [*(match.name for match in matches), "surrogate"] if matches else []
+    sums = [
+        sum(float(loss.total.detach()) for loss in losses),
+        sum(float(loss.clipped) for loss in losses),
+        sum(loss.tokens for loss in losses),
+        *(sum(float(loss.parts[name]) for loss in losses) for name in names),
+    ]
+    every = ranks.total(torch.tensor(sums, dtype=torch.double))
+    value, clipped, tokens, *parts = every.tolist()
+    ratios = [float(loss.ratio_max) for loss in losses]
     return {
-        "train/loss": sum(float(loss.total.detach()) for loss in losses),
-        **parts,
-        "policy/ratio_max": max(float(loss.ratio_max) for loss in losses),
-        "policy/clip_fraction": sum(float(loss.clipped) for loss in losses)
-        / sum(loss.tokens for loss in losses),
+        "train/loss": value,
+        **{f"train/loss_{name}": part for name, part in zip(names, parts, strict=True)},
+        "policy/ratio_max": ranks.largest(max(ratios, default=0.0)),
+        "policy/clip_fraction": clipped / tokens,
     }
 
 
 def check_first_ratio(ratio_max: float, scores: Scores, dtype: torch.dtype) -> None:
     """Before the first update current and old are the same weights: a ratio other than 1 is a
     bug (dropout, a stale cache). Of narrow numbers the largest of many ratios says nothing."""
-    student_wrote_all = bool((scores.author_BT == STUDENT).all())
-    if dtype.itemsize < 4 or not student_wrote_all or not math.isfinite(ratio_max):
+    others_wrote = ranks.largest(float((scores.author_BT != STUDENT).any()))
+    if dtype.itemsize < 4 or others_wrote or not math.isfinite(ratio_max):
         return
     assert abs(ratio_max - 1) < 1e-3, (
         f"importance ratio {ratio_max} before the first update; it must be 1 (is dropout on?)"

@@ -3,7 +3,7 @@ after the other, or a blend of both policies."""
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -31,10 +31,11 @@ DIGESTS: WeakKeyDictionary[Policy, str] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Desk:
-    """What a writer works with. group: G answers per prompt. draws: (stream, rows, columns) ->
-    uniforms of this step, [rows, columns]. step of steps: progress. fixed: the teacher stays as it
-    is while the student learns. micro, answers: what is written at a time. keep_hidden: the
-    student's hidden states stay with its answers. speed: how they are written faster."""
+    """What a writer works with. group: G answers per prompt. place_P: where the prompts stand in
+    the step. draws: (stream, rows, columns) -> uniforms of this step, [rows, columns]. step of
+    steps: progress. fixed: the teacher stays as it is while the student learns. micro, answers:
+    what is written at a time. keep_hidden: the student's hidden states stay with its answers.
+    speed: how they are written faster."""
 
     prompts: Prompts
     student: Source
@@ -42,7 +43,8 @@ class Desk:
     processor: Processor
     group: int
     max_tokens: int
-    draws: Callable[[str, int, int], Tensor]
+    place_P: Sequence[int]
+    draws: Callable[[str, Sequence[int], int], Tensor]
     step: int
     steps: int
     fixed: bool = True
@@ -53,7 +55,8 @@ class Desk:
 
     def uniform(self, stream: str) -> Tensor:
         """One draw per token of every answer, [B, max_tokens]."""
-        return self.draws(stream, len(self.prompts) * self.group, self.max_tokens)
+        rows = [place * self.group + g for place in self.place_P for g in range(self.group)]
+        return self.draws(stream, rows, self.max_tokens)
 
     def one_each(self) -> "Desk":
         """The same desk for one answer per prompt."""
@@ -190,9 +193,8 @@ def mixed(desk: Desk, *, other: Writer, share: float, per: str) -> Answers:
             "per is step or answer"
         )
     if per == "step":
-        return written(desk) if bool(desk.draws("mix", 1, 1) < share) else other(desk)
-    P = len(desk.prompts)
-    own_P1 = torch.floor(share * desk.group + desk.draws("mix", P, 1))
+        return written(desk) if bool(desk.draws("mix", [0], 1) < share) else other(desk)
+    own_P1 = torch.floor(share * desk.group + desk.draws("mix", desk.place_P, 1))
     foreign_B = (torch.arange(desk.group, device=own_P1.device) >= own_P1).flatten()
     answers = other(desk)
     return written(desk, script_of(answers, answers.length_B * foreign_B))

@@ -10,11 +10,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from gndpo.folders import config_folder
-from gndpo.loggers.description import description, run_name, tags, without_secrets
+from gndpo.loggers.description import description, run_name, tags
 from gndpo.loggers.figures import draw
 from gndpo.loggers.mirror import Tail, by_step, pictured
 from gndpo.loggers.pictures import decoded, encoded
 from gndpo.metric_names import METRICS
+from gndpo.secrets import without_secrets
 
 TOLD = {"strategy": "gndpo", "experiment": None, "overrides": [], "seed": 3}
 

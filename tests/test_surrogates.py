@@ -15,7 +15,7 @@ from gndpo.loss import answer_loss
 from gndpo.rows import DenseHead, Rows
 from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
-from gndpo.surrogates import gspo, ppo, reinforce, token_weights
+from gndpo.surrogates import corrected, gspo, ppo, reinforce, token_weights
 
 RATIO = tensor([[1.5, 0.5, 1.1, 1.0], [1.5, 0.5, 4.0, 9.0]], dtype=torch.double)
 A = tensor([[2.0, 2.0, -1.0, 3.0], [-2.0, -2.0, -2.0, 0.0]], dtype=torch.double)
@@ -195,3 +195,21 @@ def test_behaviour_policy_is_the_student_unless_given(dense):
     close(scores.behaviour_logp_BT, scores.student.logp_BT)
     other = Scores.from_logits(**views.logits, **views.batch, behaviour_logp=torch.zeros(6, 5))
     assert not other.behaviour_logp_BT.any()
+
+
+def test_a_correction_weighs_what_the_student_wrote_with_old_over_behaviour() -> None:
+    """Ratios 0.5 / 0.25 = 2, 0.5 / 0.4 = 1.25, 0.5 / 0.1 = 5; the last token is another's."""
+    behaviour = tensor([[0.25, 0.4, 0.1, 0.1]], dtype=torch.double).log()
+    scores = Scores.from_logits(
+        student=torch.zeros(1, 4, 2, dtype=torch.double),
+        teacher=torch.zeros(1, 4, 2, dtype=torch.double),
+        ids=torch.zeros(1, 4, dtype=torch.long),
+        mask=torch.ones(1, 4),
+        behaviour_logp=behaviour,
+        author=tensor([[0, 0, 0, 1]]),
+    )
+    match = Match("a", torch.ones(1, 4, dtype=torch.double), {"teacher": 1.0})
+    signal = Signal(tensor([[1.0, -2.0, 1.0, 3.0]], dtype=torch.double), (match,))
+    close(corrected(signal, scores, 3.0).advantage_BT, [[2.0, -2.5, 3.0, 3.0]])
+    assert corrected(signal, scores, 3.0).matches == (match,)
+    assert corrected(signal, scores, None) is signal

@@ -41,7 +41,7 @@ def row(solution=SOLUTION, kind="sum", **fields):
 
 def draws_of(step, seed=0):
     def draws(stream, rows, columns):
-        return torch.from_numpy(uniform(seed, stream, step, range(rows), columns))
+        return torch.from_numpy(uniform(seed, stream, step, rows, columns))
 
     return draws
 
@@ -56,6 +56,7 @@ def desk(student, teacher, renderings):
         processor=None,
         group=4,
         max_tokens=12,
+        place_P=range(3),
         draws=draws_of(0),
         step=0,
         steps=10,
@@ -158,7 +159,7 @@ def test_no_more_prompts_at_a_time_than_allowed(desk, name, monkeypatch):
 
 def test_the_student_sees_its_own_rendering(desk, student, renderings):
     seen = writers.student(desk(student=Source.of(student, "text")))
-    numbers = draws_of(0)("tokens", 12, 12)
+    numbers = draws_of(0)("tokens", range(12), 12)
     expected = generate(student, renderings["text"], group=4, max_tokens=12, uniform_BT=numbers)
     assert equal(seen, expected)
 
@@ -471,7 +472,7 @@ def test_the_student_goes_on_with_its_own_draws(desk, student, renderings):
         renderings["image"],
         group=4,
         max_tokens=12,
-        uniform_BT=draws_of(5)("tokens", 12, 12),
+        uniform_BT=draws_of(5)("tokens", range(12), 12),
         script=script,
     )
     assert equal(answers, expected)
@@ -498,7 +499,7 @@ def test_a_blend_spends_a_budget_that_falls_to_zero(desk, student, teacher, rend
         renderings["image"],
         group=4,
         max_tokens=12,
-        uniform_BT=draws_of(step)("tokens", 12, 12),
+        uniform_BT=draws_of(step)("tokens", range(12), 12),
         guide=Guide(teacher, renderings["text"], left),
     )
     assert equal(answers, expected)

@@ -23,7 +23,8 @@ def reopold(scores: Scores, *, floor: float, switch: float | None, keep: float |
     R_BT = log_ratio(scores)
     floored_BT = R_BT.lt(floor)
     kept_BT = kept(scores, floored_BT, switch, keep).to(R_BT.dtype)
-    A_BT = R_BT.clamp(min=floor) * kept_BT * (scores.mask_BT.sum() / kept_BT.sum().clamp_min(1))
+    kept_N = scores.pool(kept_BT)
+    A_BT = R_BT.clamp(min=floor) * kept_BT * (len(kept_N) / kept_N.sum().clamp_min(1))
     return Signal(A_BT, notes={"kept": kept_BT, "floored": floored_BT.to(R_BT.dtype)})
 
 

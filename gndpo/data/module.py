@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -60,12 +60,25 @@ def early(calls: Iterable[Coming], ahead: int) -> Iterator[Coming]:
         pool.shutdown(cancel_futures=True)
 
 
+def fetched(rows: Rows, index: int) -> Row:
+    """A row; data that vanished or broke since the start are one sentence."""
+    try:
+        return rows[index]
+    except (OSError, EOFError, LookupError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"row {index} cannot be read ({type(error).__name__}: {reason}); mend the data, then "
+            "ckpt=last continues the run"
+        ) from error
+
+
 class PromptData(LightningDataModule):
     """Rows for training and evaluation.
 
     rows: (split, seed) -> rows of that split. prompts: P, rows of a step.
     max_prompt_tokens, overlong: what `make_prompts` does with long prompts.
     ahead: steps whose prompts a thread prepares while the model works; 0: none.
+    places: which of a step's prompts are made here, by one rank of several.
     start_step: first step of the next loader; set it to resume. prepare: what a step takes, made
     of its rows.
     Evaluation rows do not depend on the run's seed: all runs of a sweep answer the same questions.
@@ -92,6 +105,7 @@ class PromptData(LightningDataModule):
         self.evaluation_seed = evaluation_seed
         self.max_prompt_tokens, self.overlong = max_prompt_tokens, overlong
         self.ahead = ahead
+        self.places: Sequence[int] = range(prompts)
         self.start_step = 0
         self.prepare: Callable[[list[Row]], Any] = list
 
@@ -100,7 +114,10 @@ class PromptData(LightningDataModule):
 
         def batch(step: int) -> Any:
             first = step * self.prompts
-            return self.prepare([rows[first + i] for i in range(self.prompts)])
+            try:
+                return self.prepare([fetched(rows, first + i) for i in self.places])
+            except UserError as error:
+                raise UserError(f"the prompts of step {step + 1}: {error}") from error
 
         steps = range(self.start_step, self.steps)
         return DataLoader(Steps(batch, steps, self.ahead), batch_size=None)

@@ -105,7 +105,7 @@ class Reader:
     def identity(self, record: Record, name: str) -> int:
         """The same for the same problem about the same images, in this process."""
         images = [
-            (x.get("bytes") or x["path"]) if isinstance(x, dict) else x
+            repr(x.get("bytes") or x) if isinstance(x, dict) else x
             for x in self.images(record, name)
         ]
         return hash((self.problem(record, name), *images))

@@ -71,6 +71,11 @@ def load(source: str | None, config: str | None, streaming: bool) -> Mapping[str
             "data.rows.source is not set; name a hub data set, a file or a folder, for example "
             "data.rows.source=/data/mine"
         )
+    if not is_local(source) and "/" not in source:
+        raise UserError(
+            f"data.rows.source={source} is no file, no folder and no owner/name on the hub; write "
+            "one of these"
+        )
     path = Path(source).expanduser()
     try:
         if (path / "dataset_dict.json").exists() or (path / "state.json").exists():

@@ -1,10 +1,15 @@
 """Rows of a data set that is read from its start: nothing is downloaded first, nothing is held."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
+from functools import partial
+from itertools import count, islice
 from typing import Any
+
+import aiohttp
+from huggingface_hub.errors import HfHubHTTPError
 
 from gndpo.data.filters import Choice, Filters, summary
 from gndpo.data.reader import Reader
@@ -17,6 +22,12 @@ from gndpo.rng import generator
 log = logging.getLogger(__name__)
 PLACE = "__place__"
 """Column that holds a record's place in its split."""
+
+WAITS = (1.0, 5.0, 30.0, 120.0)
+"""Seconds before a source that failed is read again."""
+HTTP: Any = HfHubHTTPError.__bases__[0]  # of whichever client the hub's library has
+NETWORK = (OSError, aiohttp.ClientError, HTTP)
+"""What sources raise: files and sockets, fsspec, the hub."""
 
 Pass = Iterable[dict[str, Any]]
 
@@ -60,12 +71,17 @@ class Streamed:
                 return self.reader.row(record, name)
         raise IndexError(f"row {index}: there are {self.next}, counted from 0")
 
+    def open(self, epoch: int, tried: list[Choice]) -> Pass:
+        """A pass from its start, with a choice of its own."""
+        tried.append(self.choice())
+        return self.passes(epoch, tried[-1])
+
     def fitting(self) -> Iterator[tuple[dict[str, Any], str]]:
         for epoch in count() if self.endless else range(1):
-            choice = self.choice()
+            tried: list[Choice] = []
             faults: Counter[str] = Counter()
             kept = 0
-            for record in self.passes(epoch, choice):
+            for record in steady(partial(self.open, epoch, tried), self.name):
                 name = f"{self.name}/{record.pop(PLACE)}"
                 fault = self.filters.fault(record, self.reader, name)
                 if fault is None:
@@ -73,7 +89,7 @@ class Streamed:
                     yield record, name
                 else:
                     faults[fault] += 1
-            faults += choice.faults
+            faults += tried[-1].faults
             found = summary(self.name, kept + faults.total(), faults)
             if kept == 0:
                 raise UserError(
@@ -81,6 +97,29 @@ class Streamed:
                     "change data.rows.splits"
                 )
             log.info("%s, pass %d", found, epoch + 1)
+
+
+def steady(start: Callable[[], Pass], name: str) -> Iterator[dict[str, Any]]:
+    """The records of a pass. Where its source fails it is read again up to that record, after a
+    pause; it is given up when it fails after each of WAITS at the same place."""
+    given = failures = 0
+    while True:
+        try:
+            for record in islice(start(), given, None):
+                yield record
+                given, failures = given + 1, 0
+        except NETWORK as error:
+            if failures == len(WAITS):
+                raise UserError(
+                    f"{name}: record {given} of the stream cannot be read after {failures + 1} "
+                    f"attempts ({type(error).__name__}: {error!s:.80}); check the network, then "
+                    "ckpt=last continues the run, or set data.rows.streaming=false"
+                ) from error
+            log.warning("%s: %s; read again in %g s", name, error, WAITS[failures])
+            time.sleep(WAITS[failures])
+            failures += 1
+        else:
+            return
 
 
 def passes(data: Any, cut: Cut, seed: int, buffer: int | None) -> Callable[[int, Choice], Pass]:

@@ -9,6 +9,7 @@ parent died reads the end of its input and leaves.
 import logging
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -17,11 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from queue import LifoQueue
 
+from gndpo.errors import UserError
 from gndpo.grading.graders import Work
 
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", "-m", "gndpo.grading.worker")
+READY = b"ready\n"
+START = 300.0
+"""Seconds in which a worker must be ready, on a busy machine."""
+CLOCK = 20
+"""Times its processor's seconds that an answer may take on the clock: a worker that sleeps or waits
+uses no processor."""
 
 
 class Worker:
@@ -33,27 +41,50 @@ class Worker:
 
     def start(self) -> subprocess.Popen[bytes]:
         paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.Popen(
-            [*COMMAND, str(self.timeout)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | paths,
+        command = [*COMMAND, str(self.timeout)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | paths
         )
+        if line(process, START) != READY:
+            raise UserError(
+                f"a process that grades answers cannot be started (status {ended(process)}); type "
+                f"{' '.join(command)} to see why"
+            )
+        return process
 
-    def ask(self, work: Work) -> bool | int:
-        """Its truth value, or the exit status of the process that it ended."""
+    def ask(self, work: Work) -> bool | str:
+        """Its truth value, or why there is none."""
         if self.process is None or self.process.poll() is not None:
             self.process = self.start()
         process = self.process
         assert process.stdin is not None
-        assert process.stdout is not None
         try:
             pickle.dump(tuple(work), process.stdin)
             process.stdin.flush()
         except BrokenPipeError:  # ended before it had read all
-            return process.wait()
-        line = process.stdout.readline()
-        return line == b"True\n" if line else process.wait()
+            return self.reason(process.wait())
+        found = line(process, CLOCK * self.timeout)
+        if found is None:
+            ended(process)
+            return f"waited for longer than {CLOCK} times reward.timeout={self.timeout:g} s"
+        return found == b"True\n" if found else self.reason(process.wait())
+
+    def reason(self, status: int) -> str:
+        if status == -signal.SIGPROF:
+            return f"took longer than reward.timeout={self.timeout:g} s"
+        return f"ended its grader with status {status}"
+
+
+def line(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+    """What a worker says next; b"" where it ended, None where it says nothing in time."""
+    assert process.stdout is not None
+    there, _, _ = select.select([process.stdout], [], [], seconds)
+    return process.stdout.readline() if there else None
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    process.kill()
+    return process.wait()
 
 
 class Workers:
@@ -64,7 +95,7 @@ class Workers:
         self.idle: LifoQueue[Worker] = LifoQueue()  # the last one used first: few are started
         for _ in range(count):
             self.idle.put(Worker(timeout))
-        self.logged: set[int] = set()
+        self.logged: set[str] = set()
 
     def run(self, works: Iterable[Work]) -> dict[Work, float | None]:
         """Every distinct work's truth, 0 or 1; None where it ended its process."""
@@ -76,22 +107,19 @@ class Workers:
 
     def one(self, work: Work) -> float | None:
         worker = self.idle.get()
-        found = worker.ask(work)
-        self.idle.put(worker)
+        try:
+            found = worker.ask(work)
+        finally:
+            self.idle.put(worker)
         if isinstance(found, bool):
             return float(found)
         self.tell(found)
         return None
 
-    def tell(self, status: int) -> None:
+    def tell(self, why: str) -> None:
         """Once for every way to end."""
-        if status not in self.logged:
-            self.logged.add(status)
-            why = (
-                f"took longer than reward.timeout={self.timeout:g} s"
-                if status == -signal.SIGPROF
-                else f"ended its grader with status {status}"
-            )
+        if why not in self.logged:
+            self.logged.add(why)
             log.warning("an answer %s and counts as wrong; reward/timeouts counts them", why)
 
 

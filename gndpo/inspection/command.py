@@ -116,14 +116,15 @@ def inspect(cfg: DictConfig, subject: Subject) -> tuple[dict[str, Any], Mapping[
     module.to(device)
     data: Any = build(subject.cfg.data, "data")
     rows = data.evaluation_rows(cfg.split, cfg.prompts)
-    first, prompts = module.read(rows[:STARTUP_ROWS]), module.read(rows)
+    first, share = module.read(rows[:STARTUP_ROWS]).prompts, module.read(rows)
+    prompts = share.prompts
     strategies, vocabulary = module.strategy, module.student.vocabulary.size
     assert isinstance(strategies, Strategies)
     with torch.no_grad():
         check_start(first, module.student, module.teachers.source, module.processor)
-        answers = module.roll(prompts)
+        answers = module.roll(share)
         rewards = grade(answers, prompts, module.processor, module.reward)
-        seen = see(module.score(prompts, answers, rewards), strategies, vocabulary)
+        seen = see(module.score(share, answers, rewards), strategies, vocabulary)
     found = {
         "step": module.step,
         "model": subject.name,

@@ -79,7 +79,7 @@ def match_values(match: Match, scores: Scores) -> Tensor:
     """weight * D(student view, target) at every valid token, nats, [B, T]: what it adds to the
     token's loss, before the weight of the token itself."""
     rows = scores.views[match.view].rows
-    weight_N = scores.pool(match.weight_BT)
+    weight_N = scores.own(match.weight_BT)
     index_N = torch.arange(len(weight_N), device=weight_N.device)
     if spans_vocabulary(match):
         values = []

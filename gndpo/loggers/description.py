@@ -1,30 +1,17 @@
 """What a logger is told about a run: its configuration, where it ran, a name and tags."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from gndpo.secrets import without_secrets
 
 IDENTITY = (
     *("strategy", "experiment", "overrides", "config_hash"),
     *("git_commit", "versions", "device", "threads"),
 )
 """What a logger gets of run.json."""
-
-WORD = (
-    r"(?:(?<![^\W_])|(?-i:(?<=[a-z])(?=[A-Z])))"  # a word begins: not inside one, or at a hump
-    r"(?:token|(?:hf|api|auth|access)_?tokens|secrets?|passwords?|passwd|credentials?"
-    r"|(?:api|access|private|secret)[_-]?keys?|auth(?:orization)?)"
-)
-SECRET = re.compile(rf"{WORD}$", re.I)
-"""Keys whose values are never passed on; `max_tokens` and `tokens` are none of them."""
-VALUE = r"""(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^,}\]&\n]+)"""
-INLINE = re.compile(rf"""({WORD}["']?\s*[:=]\s*){VALUE}""", re.I)
-"""The same within a text: `{token: x}`, `?token=x`."""
-LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")
-"""user:password in an address; a password may hold `@`."""
-HIDDEN = "***"
 
 UNNAMED = {"seed", "sweep", "ckpt", "logger", "callbacks", "cache_dir"}
 """Overrides that do not tell two runs apart, or stand in the name anyway."""
@@ -38,23 +25,6 @@ def description(cfg: DictConfig, status: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: status[name] for name in IDENTITY if status.get(name) is not None}
     cleaned: dict[str, Any] = without_secrets({**config, **told})
     return cleaned
-
-
-def without_secrets(value: Any) -> Any:
-    """The same tree; secret keys and addresses' logins are hidden, in overrides too."""
-    if isinstance(value, Mapping):
-        return {
-            key: HIDDEN if SECRET.search(str(key)) and x is not None else without_secrets(x)
-            for key, x in value.items()
-        }
-    if isinstance(value, list):
-        return [without_secrets(x) for x in value]
-    if not isinstance(value, str):
-        return value
-    key, sign, _ = value.partition("=")
-    secret = bool(sign) and SECRET.search(key)
-    shown = f"{key}={HIDDEN}" if secret else value
-    return LOGIN.sub(HIDDEN, INLINE.sub(rf"\1{HIDDEN}", shown))
 
 
 def run_name(told: Mapping[str, Any]) -> str:

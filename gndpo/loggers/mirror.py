@@ -2,15 +2,20 @@
 is shown whole, without gaps and without rows that were computed twice."""
 
 import json
+import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 
 from gndpo.module import Distillation
 from gndpo.runfolder import RunFolder
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -52,7 +57,7 @@ class Mirror(Callback):
             Tail(folder.path / f"{name}.jsonl") for name in names
         )
 
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Before the first step: its evaluation, or everything that is there already."""
         self.send(trainer, module)
 
@@ -65,11 +70,12 @@ class Mirror(Callback):
         assert isinstance(module, Distillation)
         numbers = by_step(self.metrics.rows(), self.evaluations.rows())
         shown = pictured(self.samples.rows())
-        for logger in trainer.loggers:
-            for step in sorted(numbers):
-                logger.log_metrics(numbers[step], step=step)
-                if isinstance(logger, Shows) and step in shown:
-                    logger.log_samples([spelled(row, module) for row in shown[step]], step)
+        for logger in list(trainer.loggers):
+            with switched_off(trainer, logger):
+                for step in sorted(numbers):
+                    logger.log_metrics(numbers[step], step=step)
+                    if isinstance(logger, Shows) and step in shown:
+                        logger.log_samples([spelled(row, module) for row in shown[step]], step)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Figures of the whole run, where somebody shows them."""
@@ -80,15 +86,34 @@ class Mirror(Callback):
 
             figures = draw(Tail(self.metrics.file).rows())
             for logger in showing:
-                logger.log_figures(figures, module.step)
+                with switched_off(trainer, logger):
+                    logger.log_figures(figures, module.step)
+
+
+@contextmanager
+def switched_off(trainer: Trainer, logger: Logger) -> Iterator[None]:
+    """Whatever a logger raises within, the run goes on without it: nothing is lost, because the
+    run folder has all rows."""
+    try:
+        yield
+    except Exception as error:
+        log.warning(
+            "%s failed (%s: %s) and is switched off; the run goes on, its folder has every row; "
+            "docs/faults.md says how to send them later",
+            *(type(logger).__name__, type(error).__name__, str(error).partition("\n")[0]),
+        )
+        trainer.loggers = [other for other in trainer.loggers if other is not logger]
+        with suppress(Exception):
+            logger.finalize("failed")
 
 
 def by_step(metrics: Sequence[Row], evaluations: Sequence[Row]) -> dict[int, Row]:
-    """One row per step. eval/acc_1 of the student on a split is eval/acc_1/<split>, that of the
-    teacher eval/acc_1/teacher."""
+    """One row per step, without what was not finite. eval/acc_1 of the student on a split is
+    eval/acc_1/<split>, that of the teacher eval/acc_1/teacher."""
     numbers: dict[int, Row] = defaultdict(dict)
     for row in metrics:
-        numbers[row["step"]] |= {name: x for name, x in row.items() if name != "step"}
+        known = {name: x for name, x in row.items() if name != "step" and x is not None}
+        numbers[row["step"]] |= known
     for row in evaluations:
         which = row["split"] if row["model"] == "student" else row["model"]
         measures = {f"{name}/{which}": x for name, x in row.items() if name not in EVALUATION}

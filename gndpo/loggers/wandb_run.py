@@ -1,8 +1,11 @@
 """Weights & Biases: one run beside each run folder, offline unless asked."""
 
+import logging
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from gndpo.errors import UserError
 from gndpo.loggers.description import run_name, tags
 from gndpo.loggers.pictures import decoded
 from gndpo.runfolder import RunFolder
+
+log = logging.getLogger(__name__)
 
 EXTREMES = "min,max,last"
 SPREADING = ("eval/", "grad/norm")
@@ -28,7 +33,8 @@ COLUMNS = (
 class Wandb(Logger):
     """The run folder in W&B. The run keeps its id when it is continued: offline it is written anew
     from the folder's first row (syncing replaces what was sent before), online W&B goes on behind
-    the last row that it has."""
+    the last row that it has. Where W&B cannot be reached within init_timeout, the run is written
+    offline; at its end it sends for at most finish_timeout. Both in seconds."""
 
     def __init__(
         self,
@@ -39,11 +45,14 @@ class Wandb(Logger):
         group: str,
         tags: Sequence[str],
         offline: bool,
+        init_timeout: float,
+        finish_timeout: float,
     ) -> None:
         super().__init__()
         self.folder = RunFolder(Path(folder))
         self.project, self.entity, self.group = project, entity, group
         self.tags, self.offline = tags, offline
+        self.timeouts = wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout)
         self.spreading: set[str] = set()
 
     @property
@@ -56,30 +65,42 @@ class Wandb(Logger):
 
     def log_hyperparams(self, params: Any) -> None:
         """Open the run: its name, tags and configuration are of these."""
-        shutil.rmtree(self.folder.path / "wandb", ignore_errors=True)
-        os.environ["WANDB_DATA_DIR"] = str(self.folder.path / "wandb" / "data")  # tables' images
         try:
-            self.run = wandb.init(
-                id=self.folder.status().get("wandb"),
-                resume=None if self.offline else "allow",
-                mode="offline" if self.offline else "online",
-                dir=self.folder.path,
-                project=self.project,
-                entity=self.entity,
-                group=self.group,
-                job_type="train",
-                name=run_name(params),
-                tags=[*tags(params), *self.tags],
-                config=params,
-            )
-        except wandb.Error as error:
+            self.open(params)
+        except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
             raise UserError(
                 f"W&B refused the run ({error}); type `wandb login` once, or leave logger=wandb, "
                 "which writes offline"
             ) from error
+        except wandb.Error as error:
+            if self.offline:
+                raise UserError(f"W&B cannot write offline ({error}); use logger=none") from error
+            reason = str(error).partition("\n")[0]
+            text = "W&B cannot be reached (%s): the run is written offline, send it later with `%s`"
+            log.warning(text, reason, f"wandb sync {self.folder.path}/wandb/offline-run-*")
+            self.offline = True
+            self.open(params)
         self.folder.write_status(wandb=self.run.id)
         self.run.define_metric("step", hidden=True)
         self.run.define_metric("*", step_metric="step")
+
+    def open(self, params: Any) -> None:
+        shutil.rmtree(self.folder.path / "wandb", ignore_errors=True)
+        os.environ["WANDB_DATA_DIR"] = str(self.folder.path / "wandb" / "data")  # tables' images
+        self.run = wandb.init(
+            id=self.folder.status().get("wandb"),
+            resume=None if self.offline else "allow",
+            mode="offline" if self.offline else "online",
+            dir=self.folder.path,
+            project=self.project,
+            entity=self.entity,
+            group=self.group,
+            job_type="train",
+            name=run_name(params),
+            tags=[*tags(params), *self.tags],
+            config=params,
+            settings=self.timeouts,
+        )
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         new = {name for name in metrics if name.startswith(SPREADING)} - self.spreading
@@ -101,14 +122,21 @@ class Wandb(Logger):
             self.run.log({"step": step, **row}, step=step)
 
     def finalize(self, status: str) -> None:
-        self.run.finish(exit_code=0 if status == "success" else 1)
+        """A service process that died cannot be ended: W&B then forgets it, so that the next job of
+        a sweep starts another."""
+        try:
+            self.run.finish(exit_code=0 if status == "success" else 1)
+        except OSError:
+            with suppress(OSError):
+                wandb.teardown()
+            wandb.run = None
 
 
 def sample_row(sample: Mapping[str, Any]) -> list[Any]:
     """In the order of COLUMNS; the token whose log-ratio is farthest from 0."""
     tokens = sample["tokens"]
     pairs = zip(tokens["teacher"], tokens["student"], strict=True)
-    ratios = [teacher - student for teacher, student in pairs]
+    ratios = [-math.inf if None in pair else pair[0] - pair[1] for pair in pairs]
     extreme = max(range(len(ratios)), key=lambda i: abs(ratios[i]), default=None)
     images = [wandb.Image(decoded(image)) for image in sample["images"]]
     return [

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from gndpo.memory.activations import language_layer, layers_of, vision_layer
@@ -23,7 +24,9 @@ parameter itself has more."""
 
 
 def tensor_bytes(tensor: Any) -> int:
-    """What a tensor occupies; of a quantized one, what it is made of."""
+    """What a tensor occupies here; of a quantized one, what it is made of."""
+    if isinstance(tensor, DTensor):
+        return tensor_bytes(tensor.to_local())
     if hasattr(tensor, "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()
         return sum(tensor_bytes(getattr(tensor, name)) for name in names)
@@ -42,7 +45,8 @@ def tensors(model: nn.Module) -> list[Tensor]:
 
 
 def gradient_bytes(student: nn.Module) -> int:
-    return sum(p.numel() * max(MASTER, p.itemsize) for p in trained(student).values())
+    bytes_of = {p: tensor_bytes(p) for p in trained(student).values()}
+    return sum(n * max(MASTER, p.itemsize) // p.itemsize for p, n in bytes_of.items())
 
 
 def state(

@@ -107,9 +107,8 @@ def load_model(
     if quantization is not None:
         more["quantization_config"] = quantization_config(quantization)
     auto = AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
-    model, info = load(
-        path, auto.from_pretrained, dtype=dtype, output_loading_info=True, **where, **more
-    )
+    more |= {"use_safetensors": True, "output_loading_info": True}
+    model, info = load(path, auto.from_pretrained, dtype=dtype, **where, **more)
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise UserError(f"cannot load the checkpoint {path}: it has no {missing}")

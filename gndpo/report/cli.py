@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from gndpo.console import console
 from gndpo.errors import UserError
 from gndpo.folders import made
 from gndpo.report import paired, table
@@ -64,6 +65,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; usage: {USAGE}")
 
 
+@console
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a mistake of the user prints one sentence and exits with 1."""
     try:

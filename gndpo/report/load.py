@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,14 @@ import numpy.typing as npt
 from omegaconf import OmegaConf
 
 from gndpo.errors import UserError
+from gndpo.forms import read_settings
 from gndpo.nested import flat
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
+
+KINDS = {"strategy": str, "seed": int, "status": str, "overrides": list}
+"""What run.json holds, as far as it is compared."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,15 @@ def _read_info(path: Path) -> Row:
         raise UserError(
             f"{path}: not valid JSON ({error}); remove that run folder or run it again"
         ) from None
+    if not isinstance(info, dict):
+        raise UserError(f"{path}: holds no run, but {info!r:.60}; remove that run folder")
     missing = [key for key in ("strategy", "seed", "status") if key not in info]
     if missing:
         raise UserError(f"{path}: lacks {', '.join(missing)}, so it is no run of gndpo-train")
-    return dict(info)
+    for key, kind in KINDS.items():
+        if not isinstance(info.get(key, kind()), kind):
+            raise UserError(f"{path}: {key} is {info[key]!r:.60}; mend it or remove the run folder")
+    return info
 
 
 def read_rows(path: Path) -> tuple[list[Row], int]:
@@ -118,10 +128,20 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
 
 
 def read_log(path: Path) -> tuple[list[Row], int]:
-    """As `read_rows`, of a log by step: a row without an integer `step` is unreadable."""
+    """As `read_rows`, of a log by step: a row without an integer `step` is unreadable. Of the
+    others, metrics that are no numbers are left out."""
     rows, bad = read_rows(path)
-    kept = [row for row in rows if isinstance(row.get("step"), int)]
-    return kept, bad + len(rows) - len(kept)
+    kept = [row for row in rows if isinstance(row.get("step"), int) and is_number(row["step"])]
+    return [measured(row) for row in kept], bad + len(rows) - len(kept)
+
+
+def measured(row: Row) -> Row:
+    return {key: x for key, x in row.items() if "/" not in key or x is None or is_number(x)}
+
+
+def is_number(x: Any) -> bool:
+    """One that fits into 64 bits."""
+    return isinstance(x, float) or (isinstance(x, int) and abs(x) <= sys.float_info.max)
 
 
 def series(rows: Sequence[Row], key: str) -> tuple[Floats, Floats]:
@@ -143,4 +163,4 @@ def eval_rows(run: Run, model: str, split: str) -> list[Row]:
 def _read_config(path: Path) -> Row:
     if not path.exists():
         return {}
-    return dict(flat(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
+    return dict(flat(OmegaConf.to_container(read_settings(path), resolve=False)))
