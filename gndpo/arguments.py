@@ -29,7 +29,7 @@ def quoted_folder(key: str, sign: str, value: str) -> str:
 
 def folder_name(overrides: str) -> str:
     """A job's overrides as the name of one folder: no slashes, no secrets, and not too long."""
-    name = without_secrets(overrides.replace("/", "-")).replace(HIDDEN, "hidden")
+    name = str(without_secrets(overrides.replace("/", "-"))).replace(HIDDEN, "hidden")
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"

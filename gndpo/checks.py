@@ -76,7 +76,9 @@ def check_sections(cfg: DictConfig) -> None:
         for key in cfg[section]:
             if key not in allowed:
                 raise UserError(f"{section}: unknown key '{key!s}' (allowed: {', '.join(allowed)})")
-        for key in allowed:
+    needed = {**section_keys(), "data": ["max_prompt_tokens", "overlong"]}
+    for section, keys in needed.items():
+        for key in keys:
             if key not in cfg[section]:
                 raise UserError(f"{section}: key '{key}' is missing")
 

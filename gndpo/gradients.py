@@ -1,4 +1,4 @@
-"""Norms, clipping and the non-finite guard: what stands between a backward pass and the weights."""
+"""Norms, clipping, sums over ranks: what stands between a backward pass and the weights."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -94,3 +94,10 @@ def cosine_of_halves(first: Sequence[Tensor], both: Sequence[Tensor]) -> float:
         norm1 += float(full(g1.square().sum()))
         norm2 += float(full(g2.square().sum()))
     return dot / max(math.sqrt(norm1 * norm2), 1e-30)
+
+
+def scaled_rate(optimizer: torch.optim.Optimizer, scale: float) -> float:
+    """Set the learning rate of every parameter group to `scale` times what it began with."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
+    return float(optimizer.param_groups[0]["lr"])

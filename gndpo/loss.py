@@ -2,6 +2,7 @@
 minibatch."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gndpo import ranks
 from gndpo.matches import ids_of, on_ids, on_vocabulary, reader, spans_vocabulary
 from gndpo.pieces import Piece
 from gndpo.rows import WIDTH, Gradients, Rows, scatter, slices, zeros
 from gndpo.sampled import logp_at
-from gndpo.scores import Scores
+from gndpo.scores import STUDENT, Scores
 from gndpo.signal import Match, Signal
 
 Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -182,3 +184,14 @@ class Known(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         gradients, ctx.gradients = ctx.gradients, None
         return None, None, *(None if x is None else x.mul_(g) for x in gradients)
+
+
+def check_first_ratio(ratio_max: float, scores: Scores, dtype: torch.dtype) -> None:
+    """Before the first update current and old are the same weights: a ratio other than 1 is a
+    bug (dropout, a stale cache). Of narrow numbers the largest of many ratios says nothing."""
+    others_wrote = ranks.largest(float((scores.author_BT != STUDENT).any()))
+    if dtype.itemsize < 4 or others_wrote or not math.isfinite(ratio_max):
+        return
+    assert abs(ratio_max - 1) < 1e-3, (
+        f"importance ratio {ratio_max} before the first update; it must be 1 (is dropout on?)"
+    )

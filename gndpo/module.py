@@ -4,7 +4,6 @@ loss, gradients, logs."""
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from gndpo.data.rows import Row
 from gndpo.diagnostics import vocabulary_metrics
 from gndpo.encodings import Encodings, remembering
 from gndpo.evaluation import grade
+from gndpo.gradients import scaled_rate
 from gndpo.guard import kept
 from gndpo.loss import Surrogate
 from gndpo.memory.retry import fitting
@@ -87,8 +87,7 @@ class Distillation(LightningModule):
         strategy = self.trainer.strategy
         if isinstance(strategy, Sharded):
             strategy.shard(self.student, self.teachers)
-            update = replace(self.settings.update, shared=True)
-            self.settings = replace(self.settings, update=update)
+            self.settings = self.settings.shared
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         model = self.student.model
@@ -134,7 +133,7 @@ class Distillation(LightningModule):
         clock.lap("score")
         diagnosis = fit("updates", s.update, lambda: self.diagnose(share, answers))
         clock.lap("diagnose")
-        lr = self.set_learning_rate()
+        lr = scaled_rate(self.trainer.optimizers[0], s.schedule.factor(self.step, s.steps))
         taught = corrected(signal, scores, s.correction)
         batch = Batch(
             prompts, scores, taught, s.aggregation, self.surrogate, self.manual_backward, s.prompts
@@ -248,12 +247,3 @@ class Distillation(LightningModule):
         )
         self.student.eval()
         return metrics
-
-    def set_learning_rate(self) -> float:
-        """The schedule's learning rate for this step, in every parameter group."""
-        s = self.settings
-        scale = s.schedule.factor(self.step, s.steps)
-        groups = self.trainer.optimizers[0].param_groups
-        for group in groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
-        return float(groups[0]["lr"])

@@ -1,6 +1,6 @@
 """What a step needs to know besides its parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gndpo.pieces import Portion
 from gndpo.reading import Speed
@@ -55,6 +55,11 @@ class Settings:
 
     def take(self, portion: Portion) -> None:
         self.micro, self.answers = portion.micro, portion.answers
+
+    @property
+    def shared(self) -> "Settings":
+        """The same for a model whose weights lie on several ranks."""
+        return replace(self, update=replace(self.update, shared=True))
 
     @property
     def in_one_piece(self) -> bool:

@@ -72,7 +72,7 @@ class Source:
 
     def choose(self, row: Row) -> str:
         columns = columns_of(row)
-        known = {*self.policies, *self.servers}
+        known = [*self.policies, *self.servers]
         if self.column not in columns:
             raise UserError(
                 f"teacher.column={self.column}: the data has no such column, it has "
@@ -81,7 +81,7 @@ class Source:
         if columns[self.column] not in known:
             raise UserError(
                 f"row {row['name']}: teacher.weights has nobody for "
-                f"{self.column}={columns[self.column]}, only for {', '.join(sorted(known))}"
+                f"{self.column}={columns[self.column]}, only for {', '.join(known)}"
             )
         return columns[self.column]
 

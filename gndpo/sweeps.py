@@ -88,7 +88,7 @@ class Follower:
 
     def follow(self) -> None:
         """A bar for the sweep and one per running job, on a terminal; a line per ended job
-        elsewhere."""
+        elsewhere. Every look reads all logs, perhaps over a network: the more jobs, the rarer."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, TimeElapsedColumn(), disable=not sys.stderr.isatty()) as bars:
             whole = bars.add_task(f"{self.folder}", total=self.jobs)
@@ -96,7 +96,7 @@ class Follower:
             ended: set[str] = set()
             over = False
             while not over:
-                over = self.finished.wait(1.0)
+                over = self.finished.wait(max(1.0, self.jobs / 10))
                 for name, status, step in progress(self.folder):
                     if status == self.before.get(name) and status["status"] != "completed":
                         continue  # left by an earlier start, not yet taken up again

@@ -18,6 +18,7 @@ from gndpo.build import build, build_advantage, build_settings, config_folder, r
 from gndpo.callbacks import Checkpoints, Evaluation, RunLog, StartUp
 from gndpo.checks import check_values
 from gndpo.claims import claimed
+from gndpo.combinations import check_sight, check_signal
 from gndpo.console import console
 from gndpo.engines.server import opened
 from gndpo.errors import UserError
@@ -28,14 +29,12 @@ from gndpo.module import Distillation
 from gndpo.policies import load_policies
 from gndpo.quiet import quiet
 from gndpo.reading import Speed
-from gndpo.reads import only_reinforces
 from gndpo.resources import threads
 from gndpo.runfolder import RunFolder, config_hash, environment, hide_secrets
 from gndpo.schedules import Schedule
 from gndpo.secrets import hidden, remember, without_secrets
 from gndpo.settings import Reuse, Settings
 from gndpo.shares import check_shares
-from gndpo.signal import Strategy
 from gndpo.update import UpdateSettings
 
 log = logging.getLogger(__name__)
@@ -135,37 +134,6 @@ def train(cfg: DictConfig, folder: RunFolder) -> None:
     data.places = ranks.places(cfg.prompts, cfg.updates.minibatches)
     with opened(module.writer, folder.path / "engine"):
         fit(cfg, folder, module, data)
-
-
-def check_signal(cfg: DictConfig, strategy: Strategy, vocabulary: int) -> None:
-    """A run in which nothing would be learned."""
-    writer = str(cfg.rollout.writer._target_)
-    if writer in ("gndpo.writers.teacher", "gndpo.writers.data") and only_reinforces(
-        strategy, vocabulary
-    ):
-        raise UserError(
-            f"rollout.writer={writer}: the student writes nothing, and this advantage only weighs "
-            "what it writes; use an advantage with a match, for example full_kl or sft, or another "
-            "rollout"
-        )
-
-
-def check_sight(cfg: DictConfig, module: Distillation) -> None:
-    """To a model that only reads, all renderings of a prompt are the same."""
-    if module.processor.image_processor is not None:
-        return
-    if cfg.rollout.rendering != "image":
-        raise UserError(
-            f"rollout.rendering={cfg.rollout.rendering}: the student only reads text; use image, "
-            "which is then the prompt as it is"
-        )
-    views = sorted({*module.reads.requests} - {"student", "teacher"})
-    if views:
-        raise UserError(
-            f"advantage={cfg.advantage._target_.rpartition('.')[2]} reads what the image adds "
-            f"({', '.join(views)}), and the student only reads text; use another advantage, or a "
-            "vision-language model"
-        )
 
 
 def restore(folder: RunFolder, module: Distillation) -> int:

@@ -21,13 +21,13 @@ from gndpo.gradients import (
     sum_over_ranks,
     summed,
 )
-from gndpo.loss import Loss, Surrogate, answer_loss
+from gndpo.loss import Loss, Surrogate, answer_loss, check_first_ratio
 from gndpo.memory.retry import fitting
 from gndpo.metrics import mean
 from gndpo.pieces import Piece, Portion, portions, spares
 from gndpo.prompts import Prompts
 from gndpo.rows import Rows
-from gndpo.scores import STUDENT, Scores
+from gndpo.scores import Scores
 from gndpo.signal import Match, Signal
 from gndpo.sources import Source
 from gndpo.surrogates import token_weights
@@ -241,14 +241,3 @@ def loss_metrics(losses: Sequence[Loss], matches: Sequence[Match]) -> dict[str, 
         "policy/ratio_max": ranks.largest(max(ratios, default=0.0)),
         "policy/clip_fraction": clipped / tokens,
     }
-
-
-def check_first_ratio(ratio_max: float, scores: Scores, dtype: torch.dtype) -> None:
-    """Before the first update current and old are the same weights: a ratio other than 1 is a
-    bug (dropout, a stale cache). Of narrow numbers the largest of many ratios says nothing."""
-    others_wrote = ranks.largest(float((scores.author_BT != STUDENT).any()))
-    if dtype.itemsize < 4 or others_wrote or not math.isfinite(ratio_max):
-        return
-    assert abs(ratio_max - 1) < 1e-3, (
-        f"importance ratio {ratio_max} before the first update; it must be 1 (is dropout on?)"
-    )

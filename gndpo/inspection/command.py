@@ -18,6 +18,7 @@ from rich.console import Console
 from gndpo.arguments import quoted
 from gndpo.build import build, config_folder, resolve
 from gndpo.checks import check_values
+from gndpo.combinations import check_sight
 from gndpo.errors import UserError
 from gndpo.evaluate import chosen_step, device_of, run_config, steps
 from gndpo.evaluation import grade
@@ -32,7 +33,7 @@ from gndpo.policies import load_policies
 from gndpo.quiet import quiet
 from gndpo.runfolder import RunFolder, write_text
 from gndpo.startup import check_start
-from gndpo.train import STARTUP_ROWS, check_sight, module_settings
+from gndpo.train import STARTUP_ROWS, module_settings
 from gndpo.writers import student
 
 FORMS = {

@@ -52,7 +52,9 @@ class Wandb(Logger):
         self.folder = RunFolder(Path(folder))
         self.project, self.entity, self.group = project, entity, group
         self.tags, self.offline = tags, offline
-        self.timeouts = wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout)
+        self.timeouts = wandb.Settings(
+            init_timeout=init_timeout, finish_timeout=finish_timeout, finish_timeout_raises=True
+        )
         self.spreading: set[str] = set()
 
     @property
@@ -126,6 +128,9 @@ class Wandb(Logger):
         a sweep starts another."""
         try:
             self.run.finish(exit_code=0 if status == "success" else 1)
+        except TimeoutError:
+            sent = f"wandb sync {self.folder.path}/wandb/run-*"
+            log.warning("W&B did not take all rows in time; send them later with `%s`", sent)
         except OSError:
             with suppress(OSError):
                 wandb.teardown()

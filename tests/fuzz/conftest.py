@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from gndpo.errors import UserError
@@ -19,7 +19,9 @@ def sizes(few: int, many: int) -> list[Any]:
 def of_size(cases: int) -> Fuzz:
     def run(strategy: SearchStrategy[Any], holds: Callable[[Any], None]) -> None:
         checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
-        limits = settings(max_examples=cases, suppress_health_check=checks)
+        limits = settings(
+            max_examples=cases, suppress_health_check=checks, phases=[Phase.generate]
+        )  # shrinking a whole configuration takes minutes
         limits(given(strategy)(lambda case: holds(case)))()
 
     return run

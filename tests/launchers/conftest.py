@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from gndpo.runfolder import RunFolder, read_rows
-from tests.runs.conftest import pair, small
+from tests.runs.conftest import pair
 
-__all__ = ["pair", "small"]
+__all__ = ["pair"]
 
 STEPS = 4
 LAUNCHERS = {
@@ -53,23 +53,39 @@ class Swept:
 Sweep = Callable[..., Swept]
 
 
+@pytest.fixture(scope="session")
+def tiny(pair: dict[str, Path]) -> list[str]:
+    """Overrides of runs that last a second, with a checkpoint at every step."""
+    return [
+        "model=checkpoints",
+        *(f"model.pair.{name}={folder}" for name, folder in pair.items()),
+        *("logger=none", f"steps={STEPS}", "prompts=4", "rollout.group=2", "rollout.max_tokens=6"),
+        *("eval.validation=4", "eval.test=4", "eval.k=0", "eval.every=0", "diagnose.every=0"),
+        *("schedule.warmup=1", "checkpoint.every=1"),
+    ]
+
+
+def start(folder: Path, overrides: Sequence[str]) -> Swept:
+    of = [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${seed}"]
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("gndpo-train")), "-m", *overrides, *of],
+        capture_output=True,
+        text=True,
+        env=os.environ | ENVIRONMENT,
+    )
+    return Swept(done.returncode, done.stdout + done.stderr, folder)
+
+
 @pytest.fixture
-def sweep(small: list[str], tmp_path: Path) -> Sweep:
+def sweep(tiny: list[str], tmp_path: Path) -> Sweep:
     """sweep("seed=0,1", "hydra/launcher=joblib"): two starts of it share a folder."""
+    return lambda *overrides: start(tmp_path / "sweep", [*tiny, *overrides])
 
-    def start(*overrides: str, folder: str = "sweep") -> Swept:
-        of = [f"hydra.sweep.dir={tmp_path / folder}", "hydra.sweep.subdir=${seed}"]
-        command = [str(Path(sys.executable).with_name("gndpo-train")), "-m"]
-        few = [f"steps={STEPS}", "eval.every=0", "diagnose.every=0", "checkpoint.every=1"]
-        done = subprocess.run(
-            [*command, *small, *few, *of, *overrides],
-            capture_output=True,
-            text=True,
-            env=os.environ | ENVIRONMENT,
-        )
-        return Swept(done.returncode, done.stdout + done.stderr, tmp_path / folder)
 
-    return start
+@pytest.fixture(scope="session")
+def alone(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    """Seeds 0 and 1 one after the other, never disturbed."""
+    return start(tmp_path_factory.mktemp("alone"), [*tiny, "seed=0,1"])
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ def complete(done: Swept) -> bool:
 
 
 @pytest.mark.parametrize("launcher", ["submitit", "ray"])
-def test_jobs_beside_each_other_compute_what_they_do_alone(sweep: Sweep, launcher: str) -> None:
+def test_jobs_beside_each_other_compute_what_they_do_alone(
+    sweep: Sweep, alone: Swept, launcher: str
+) -> None:
     done = sweep("seed=0,1", *LAUNCHERS[launcher])
     assert done.code == 0, done.err
     assert "2 of 2 jobs finished" in done.err
     assert complete(done)
     assert {run.status()["threads"] for run in done.runs.values()} == {1}
-    alone = sweep("seed=0,1", folder="alone")
     assert [len(done.losses(name)) for name in "01"] == [STEPS, STEPS]
     assert [done.losses(name) for name in "01"] == [alone.losses(name) for name in "01"]
     times = [(run.path / "metrics.jsonl").stat().st_mtime_ns for run in done.runs.values()]
@@ -34,7 +35,7 @@ def test_jobs_beside_each_other_compute_what_they_do_alone(sweep: Sweep, launche
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_whose_jobs_were_killed_is_continued(
-    sweep: Sweep, stop: Stop, launcher: str
+    sweep: Sweep, stop: Stop, alone: Swept, launcher: str
 ) -> None:
     once = ["hydra.launcher.remote.max_retries=0"] if launcher == "ray" else []
     killed = sweep("seed=0,1", *stop("SIGKILL"), *LAUNCHERS[launcher], *once)
@@ -45,8 +46,7 @@ def test_a_sweep_whose_jobs_were_killed_is_continued(
     again = sweep("seed=0,1", *stop("SIGKILL"), *LAUNCHERS[launcher], *once)
     assert again.code == 0, again.err
     assert complete(again)
-    whole = sweep("seed=0,1", folder="whole")
-    assert [again.losses(name) for name in "01"] == [whole.losses(name) for name in "01"]
+    assert [again.losses(name) for name in "01"] == [alone.losses(name) for name in "01"]
 
 
 def test_ray_starts_a_job_again_whose_process_died(sweep: Sweep, stop: Stop) -> None:
@@ -66,7 +66,7 @@ def test_a_job_of_ray_that_died_for_good_stops_no_other(sweep: Sweep, stop: Stop
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
 def test_a_job_that_submitit_asks_to_leave_is_continued_from_the_queue(
-    sweep: Sweep, stop: Stop, number: str
+    sweep: Sweep, stop: Stop, alone: Swept, number: str
 ) -> None:
     """SIGUSR2 is what submitit has SLURM send before the time limit, SIGTERM what SLURM sends
     before it takes a node."""
@@ -75,5 +75,4 @@ def test_a_job_that_submitit_asks_to_leave_is_continued_from_the_queue(
     assert complete(done)
     logs = [log.read_text() for log in done.folder.glob(".submitit/*/*_log.*")]
     assert any("continuing" in log and "after step 3" in log for log in logs), "no step was lost"
-    whole = sweep("seed=0", folder="whole")
-    assert done.losses("0") == whole.losses("0")
+    assert done.losses("0") == alone.losses("0")
