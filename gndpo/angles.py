@@ -13,6 +13,7 @@ from rich.progress import track
 
 from gndpo.arguments import quoted
 from gndpo.build import build, build_settings, config_folder
+from gndpo.console import console
 from gndpo.data.rows import Row
 from gndpo.errors import UserError
 from gndpo.evaluate import find_step, run_config
@@ -83,6 +84,7 @@ def load(cfg: DictConfig, folder: RunFolder) -> tuple[Models, list[Row], int]:
     return models, rows, step
 
 
+@console
 def main() -> None:
     """The console script."""
     sys.argv[1:] = quoted(sys.argv[1:])

@@ -29,6 +29,7 @@ OPTIONAL = (
     "updates.tokens",
     "updates.chunk",
     "updates.clip_norm",
+    "updates.max_skipped",
     "rollout.micro",
     "rollout.answers",
     "rollout.correction",

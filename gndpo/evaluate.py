@@ -20,6 +20,7 @@ from gndpo.benchmarks.benchmark import Benchmark, Reader, ask, graded, summary
 from gndpo.benchmarks.harness import import_results
 from gndpo.benchmarks.lmms_eval import export
 from gndpo.build import build, config_folder, resolve
+from gndpo.console import console
 from gndpo.errors import UserError
 from gndpo.evaluation import evaluate
 from gndpo.forms import check_section, read_settings
@@ -228,6 +229,7 @@ def show(title: str, numbers: dict[str, float]) -> None:
     Console().print(table)
 
 
+@console
 def main() -> None:
     """The console script."""
     sys.argv[1:] = quoted(sys.argv[1:])

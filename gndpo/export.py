@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from gndpo.arguments import quoted
 from gndpo.build import config_folder
+from gndpo.console import console
 from gndpo.errors import UserError
 from gndpo.evaluate import find_step, run_config
 from gndpo.models.load import IMAGE_ONLY, load, named
@@ -241,6 +242,7 @@ def metadata(cfg: DictConfig, run: DictConfig) -> str:
     return "\n".join([*lines, f"base_model: {named(start)[0]}"] if on_hub else lines)
 
 
+@console
 def main() -> None:
     sys.argv[1:] = quoted(sys.argv[1:])
     app()

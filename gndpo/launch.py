@@ -2,7 +2,6 @@
 the same over several machines."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from gndpo.arguments import quoted
+from gndpo.engines.server import free_port
 from gndpo.errors import UserError
 from gndpo.preemption import NOTICE, waiting
 from gndpo.runfolder import RunFolder
@@ -124,10 +124,3 @@ def searched(settings: Any) -> list[str]:
     more = [x for x in settings.overrides.hydra if x.startswith("hydra.searchpath=")]
     dirs = [x.path for x in settings.runtime.config_sources if x.provider == "command-line"]
     return [*(part for path in dirs for part in ("--config-dir", path)), *more]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

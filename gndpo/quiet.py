@@ -9,6 +9,7 @@ import transformers
 
 def quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     os.environ.setdefault("WANDB_SILENT", "true")

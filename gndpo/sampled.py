@@ -43,7 +43,7 @@ class LogpAt(torch.autograd.Function):
             score_Nv = head.unnormalized(hidden_NH, ids)
             lse_N1 = torch.logaddexp(lse_N1, score_Nv.logsumexp(-1, keepdim=True))
             place_NK, inside_NK = within(ids_NK, ids)
-            found_NK = found_NK + score_Nv.gather(-1, place_NK) * inside_NK
+            found_NK = found_NK + score_Nv.gather(-1, place_NK).where(inside_NK, 0.0)
         ctx.head = head
         ctx.save_for_backward(ids_NK, lse_N1, hidden_NH, *weights)
         return found_NK - lse_N1

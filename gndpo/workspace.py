@@ -7,6 +7,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from gndpo.console import console
 from gndpo.errors import UserError
 from gndpo.folders import config_folder
 
@@ -146,6 +147,7 @@ def save(page: Any) -> None:
         ) from error
 
 
+@console
 def main() -> None:
     """The console script."""
     app()

@@ -32,7 +32,7 @@ def listed(text: str) -> Any:
     """The list that the text spells, or the text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep
         return text
 
 
@@ -54,7 +54,8 @@ def letter_of(answer: str, choices: list[str], form: str, row: str) -> str:
         words = [choice.strip().casefold() for choice in choices]
         place = words.index(plain.casefold()) if plain.casefold() in words else -1
     else:
-        place = int(plain) - (form == "number") if plain.isdecimal() else -1
+        short = plain.isdecimal() and len(plain) <= len("26")
+        place = int(plain) - (form == "number") if short else -1
     if not 0 <= place < len(choices):
         raise RowError(
             row,

@@ -24,7 +24,8 @@ from gndpo.grading.graders import Work
 log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", "-m", "gndpo.grading.worker")
-READY = b"ready\n"
+FIRST = Work(bool, (True,))
+"""What a new worker is asked; it answers when it is ready."""
 START = 300.0
 """Seconds in which a worker must be ready, on a busy machine."""
 CLOCK = 20
@@ -45,7 +46,7 @@ class Worker:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | paths
         )
-        if line(process, START) != READY:
+        if not told(process, FIRST) or line(process, START) != b"True\n":
             raise UserError(
                 f"a process that grades answers cannot be started (status {ended(process)}); type "
                 f"{' '.join(command)} to see why"
@@ -57,11 +58,7 @@ class Worker:
         if self.process is None or self.process.poll() is not None:
             self.process = self.start()
         process = self.process
-        assert process.stdin is not None
-        try:
-            pickle.dump(tuple(work), process.stdin)
-            process.stdin.flush()
-        except BrokenPipeError:  # ended before it had read all
+        if not told(process, work):
             return self.reason(process.wait())
         found = line(process, CLOCK * self.timeout)
         if found is None:
@@ -73,6 +70,17 @@ class Worker:
         if status == -signal.SIGPROF:
             return f"took longer than reward.timeout={self.timeout:g} s"
         return f"ended its grader with status {status}"
+
+
+def told(process: subprocess.Popen[bytes], work: Work) -> bool:
+    """Whether a worker took its work; not, where it ended before."""
+    assert process.stdin is not None
+    try:
+        pickle.dump(tuple(work), process.stdin)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def line(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:

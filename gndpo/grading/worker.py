@@ -10,7 +10,6 @@ import sys
 import math_verify
 
 from gndpo.grading.graders import equivalent
-from gndpo.grading.pool import READY
 
 MEMORY = 4 * 2**30
 """Bytes that a worker may reserve: numbers with 9**9**9 digits should not fill the machine."""
@@ -27,8 +26,6 @@ def main(timeout: float) -> None:
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no result
     equivalent("x+1", "1+x")  # grammars are built at the first call
-    results.write(READY)
-    results.flush()
     while True:
         try:
             function, arguments = pickle.load(sys.stdin.buffer)

@@ -19,6 +19,7 @@ from gndpo.arguments import quoted
 from gndpo.build import build, config_folder, resolve
 from gndpo.checks import check_values
 from gndpo.combinations import check_sight
+from gndpo.console import console
 from gndpo.errors import UserError
 from gndpo.evaluate import chosen_step, device_of, run_config, steps
 from gndpo.evaluation import grade
@@ -175,6 +176,7 @@ def checkpoint_of(cfg: DictConfig, subject: Subject) -> Path | None:
     return steps(subject.folder)[chosen_step(subject.folder, which)]
 
 
+@console
 def main() -> None:
     """The console script."""
     sys.argv[1:] = quoted(sys.argv[1:])

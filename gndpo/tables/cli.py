@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from gndpo.console import console
 from gndpo.errors import UserError
 from gndpo.folders import config_folder, made
 from gndpo.forms import check_section
@@ -105,6 +106,7 @@ def translated(argument: str) -> str:
     return f"more='{value}'" if key == "more" and "'" not in value else argument
 
 
+@console
 def main() -> None:
     """The console script."""
     try:

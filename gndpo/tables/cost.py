@@ -74,8 +74,7 @@ def training(cfg: DictConfig, assumed: Assumed) -> Cost | None:
     kept = state(student, [teacher], 2)
     memory = predict(student, [teacher], sizes_of(cfg, reads))
     every = cfg.checkpoint.every or cfg.steps
-    best = int(cfg.checkpoint.best is not None)
-    checkpoints = best + min(cfg.checkpoint.keep, -(-cfg.steps // every))
+    checkpoints = min(cfg.checkpoint.keep, -(-cfg.steps // every))
     step = writing(cfg, student, teacher, assumed) + reading(cfg, student, teacher, reads, assumed)
     return Cost(
         seconds=cfg.steps * step,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gndpo.launch import free_port
+from gndpo.engines.server import free_port
 from tests.runs.conftest import build_checkpoint
 
 SCRIPT = Path(__file__).parent / "step.py"

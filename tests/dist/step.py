@@ -48,7 +48,7 @@ def main(out: Path, trainer: str, strategies: list[str], overrides: list[str]) -
     torch.set_num_threads(1)
     if trainer != "cpu":
         ranks.join()
-    more = [] if trainer == "cpu" else ["trainer.accelerator=cpu", f"trainer.devices={ranks.size()}"]
+    more = ["trainer.accelerator=cpu", f"trainer.devices={ranks.size()}"] * (trainer != "cpu")
     seen: dict[str, list[Any]] = {}
     recorded(seen)
     found: dict[str, dict[str, list[dict[str, float] | dict[str, Tensor] | Tensor]]] = {}

@@ -48,6 +48,7 @@ IMAGES = st.one_of(
     st.sampled_from(["a.png", "../a.png", "/etc/passwd", "~/x.png", "a\x00.png", "x" * 300 + ".p"]),
     TEXTS.filter(lambda text: "://" not in text),
 )
+NESTED = ("[" * 10**5, "-" * 10**5 + "1", "(" * 150 + ")" * 150 + "+1" * 20000, "[1, 2]")
 ANY = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS, IMAGES),
     lambda inner: st.one_of(
@@ -61,8 +62,8 @@ RECORDS = st.fixed_dictionaries(
     optional={
         "problem": st.one_of(TEXTS, TEXTS, ANY),
         "images": st.one_of(IMAGES, st.lists(IMAGES, max_size=3), ANY),
-        "answer": st.one_of(TEXTS, st.sampled_from(["A", "B", "a", "0", "7"]), ANY),
-        "choices": st.one_of(st.none(), st.lists(TEXTS, max_size=4), ANY),
+        "answer": st.one_of(TEXTS, st.sampled_from(["A", "0", "7", "٣", "9" * 5000]), ANY),
+        "choices": st.one_of(st.none(), st.lists(TEXTS, max_size=4), st.sampled_from(NESTED), ANY),
         "solution": ANY,
         "kind": ANY,
     },
