@@ -31,8 +31,7 @@ KEPT = (
     *("sentencepiece*", "spiece.model", "*processor_config.json", "generation_config.json"),
     *("chat_template*", "additional_chat_templates/*", "LICENSE*", "NOTICE*"),
 )
-"""Files of a starting checkpoint that training does not change: how it reads, images and videos
-included, how it generates, its licence."""
+"""Files of a starting checkpoint that training does not change."""
 
 
 @hydra.main(version_base="1.3", config_path=config_folder(), config_name="export")
@@ -42,8 +41,7 @@ def app(cfg: DictConfig) -> None:
     folder = RunFolder(Path(cfg.run))
     run = run_config(folder)
     check_merge(cfg, run)
-    to = Path(cfg.to).absolute()
-    check_empty(to)
+    check_empty(to := Path(cfg.to).absolute())
     beside = to.with_name(f".{to.name}")
     shutil.rmtree(beside, ignore_errors=True)
     write(cfg, run, folder, beside)
