@@ -73,8 +73,8 @@ test-dist: setup  ## Two and three processes against one, for every strategy (mi
 
 # vLLM pins other versions than ours: an environment of its own.
 test-vllm: setup  ## Rollouts and teachers of a real vLLM, on the processor (minutes)
-	@PYTHON=$(BIN)/python tests/vllm/environment.sh
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m vllm tests/vllm
+	@VLLM_ENV=.venv-vllm PYTHON=$(BIN)/python bash tests/vllm/environment.sh
+	@GNDPO_VLLM_PYTHON=$$PWD/.venv-vllm/bin/python $(BIN)/pytest -q -m vllm tests/vllm
 
 test-browser: setup  ## The page of gndpo-report in a headless Chromium, which must be on the path
 	@$(BIN)/pytest -q -m browser tests/browser
@@ -115,5 +115,5 @@ docs: setup  ## Build the documentation into site/, strictly
 	@echo "Open site/index.html"
 
 clean:  ## Remove .venv, caches and builds; runs/ stays
-	@rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-vllm build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

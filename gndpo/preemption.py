@@ -88,12 +88,18 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def heeding() -> Iterator[None]:
-    """Of a job: a notice ends the process. A job beside others returns, or its end would be
-    theirs."""
+    """Of a job: a notice ends the process. One that submitit started goes back into the queue: that
+    is what its handler of SIGUSR2 does, and then exits. A job beside others returns, or its end
+    would be theirs."""
+    queue = signal.getsignal(signal.SIGUSR2)
     listen()
+    if callable(queue):
+        signal.signal(signal.SIGUSR2, receive)
     try:
         yield
     except Preempted:
+        if callable(queue):
+            queue(signal.SIGUSR2, None)
         if not beside_others():
             raise
 

@@ -214,10 +214,10 @@ def test_diagnoses_do_not_depend_on_the_portion(student, teacher, prompts, answe
     """Sums over tokens, of the first prompts or of all."""
     views = {"student": Source.of(student), "teacher": Source.of(teacher)}
     read = views, prompts, answers
-    expected = vocabulary_metrics(*read, min(count, 3), WHOLE)
-    found = vocabulary_metrics(*read, count, portion)
+    expected = vocabulary_metrics(*read, range(min(count, 3)), WHOLE)
+    found = vocabulary_metrics(*read, range(min(count, 3)), portion)
     assert found == pytest.approx(expected, abs=CLOSE)
     first = replace(answers, **{name: x[: 2 * G] for name, x in answers.tensors.items()})
     two = Prompts([{}] * 2, [""] * 2, {"image": prompts.renderings["image"].select(slice(0, 2))})
-    alone = vocabulary_metrics(views, two, first, 2, WHOLE)
+    alone = vocabulary_metrics(views, two, first, range(2), WHOLE)
     assert (found == pytest.approx(alone, abs=CLOSE)) == (count == 2)
