@@ -87,11 +87,11 @@ def step_of(done: Finished, name: str, P: int) -> dict[str, torch.Tensor]:
         module_settings(cfg),
     )
     module.continue_from(checkpoints_of(done.folder / "checkpoints")[-1])
-    prompts = module.read(build(cfg.data, "data").evaluation_rows("test", P))
+    share = module.read(build(cfg.data, "data").evaluation_rows("test", P))
     with torch.no_grad():
-        answers = module.roll(prompts)
-        rewards = grade(answers, prompts, module.processor, module.reward)
-        scores = module.score(prompts, answers, rewards)
+        answers = module.roll(share)
+        rewards = grade(answers, share.prompts, module.processor, module.reward)
+        scores = module.score(share, answers, rewards)
         signal = strategy(scores)
     columns = {"student": scores.student.logp_BT, "advantage": signal.advantage_BT, **signal.notes}
     return {name: scores.pool(x_BT).double() for name, x_BT in columns.items()}
