@@ -86,7 +86,7 @@ def step_of(done: Finished, name: str, P: int) -> dict[str, torch.Tensor]:
         None,
         module_settings(cfg),
     )
-    module.continue_from(checkpoints_of(done.folder / "checkpoints")[-1])
+    module.continue_from([*checkpoints_of(done.folder / "checkpoints").values()][-1])
     share = module.read(build(cfg.data, "data").evaluation_rows("test", P))
     with torch.no_grad():
         answers = module.roll(share)
