@@ -73,8 +73,8 @@ test-dist: setup  ## Two and three processes against one, for every strategy (mi
 
 # vLLM pins other versions than ours: an environment of its own.
 test-vllm: setup  ## Rollouts and teachers of a real vLLM, on the processor (minutes)
-	@VLLM_ENV=.venv-vllm PYTHON=$(BIN)/python bash tests/vllm/environment.sh
-	@GNDPO_VLLM_PYTHON=$$PWD/.venv-vllm/bin/python $(BIN)/pytest -q -m vllm tests/vllm
+	@VLLM_ENV=.venv-vllm PYTHON=$(BIN)/python bash tests/real_vllm/environment.sh
+	@GNDPO_VLLM_PYTHON=$$PWD/.venv-vllm/bin/python $(BIN)/pytest -q -m vllm tests/real_vllm
 
 test-browser: setup  ## The page of gndpo-report in a headless Chromium, which must be on the path
 	@$(BIN)/pytest -q -m browser tests/browser

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from torch.distributed.tensor import DTensor
+from torch import Tensor
 
 from gndpo import ranks
 from gndpo.engines import server, weights
@@ -109,22 +109,18 @@ class Vllm:
 
     def written(self, desk: Desk) -> Answers:
         if self.step != desk.step:
-            self.address = ranks.from_first(lambda: self.updated(desk))
+            of_shards = weights.put_together(desk.student.policy.model)
+            self.address = ranks.from_first(lambda: self.updated(desk, of_shards))
             self.step = desk.step
         told = questions(desk.prompts, desk.student.rendering)
         with ThreadPoolExecutor(min(len(told), INFLIGHT)) as pool:
             replies = list(pool.map(lambda body: self.post(GENERATE, body), requests(desk, told)))
         return answers_of(replies, told, desk)
 
-    def updated(self, desk: Desk) -> str:
+    def updated(self, desk: Desk, of_shards: Mapping[str, Tensor]) -> str:
         """The address of a server that has this step's weights."""
         model = desk.student.policy.model
-        if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
-            raise UserError(
-                "rollout=vllm with a student in shards: no rank has weights to hand over; use "
-                "trainer=ddp, or rollout=local"
-            )
-        weights.write(model, files_of(str(model.name_or_path)), self.weights)
+        weights.write(model, files_of(str(model.name_or_path)), self.weights, of_shards)
         if self.url is None and self.process is None:
             self.start(desk)
         else:

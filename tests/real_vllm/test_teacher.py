@@ -24,10 +24,10 @@ from gndpo.scoring import score
 from gndpo.sources import ONLY, Source
 from gndpo.views import View
 from gndpo.writers import Desk
+from tests.real_vllm.conftest import ARGUMENTS, ENVIRONMENT, Checkpoint, desk_of
+from tests.real_vllm.test_rollout import CLOSE, ROWS
 from tests.runs.conftest import Run, command, pair, run, small  # noqa: F401
 from tests.runs.test_run import numbers
-from tests.vllm.conftest import ARGUMENTS, ENVIRONMENT, Checkpoint, desk_of
-from tests.vllm.test_rollout import CLOSE, ROWS
 
 pytestmark = pytest.mark.vllm
 

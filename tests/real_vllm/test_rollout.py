@@ -21,7 +21,7 @@ from gndpo.engines.vllm import Vllm
 from gndpo.models.parts import part_of
 from gndpo.rollout import generate
 from gndpo.writers import Desk
-from tests.vllm.conftest import ARGUMENTS, Checkpoint, desk_of, gap
+from tests.real_vllm.conftest import ARGUMENTS, Checkpoint, desk_of, gap
 
 pytestmark = pytest.mark.vllm
 

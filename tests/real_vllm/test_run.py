@@ -9,7 +9,7 @@ import pytest
 from engines.processes import await_end, group
 
 from gndpo.runfolder import read_rows
-from tests.vllm.conftest import ARGUMENTS, Checkpoint
+from tests.real_vllm.conftest import ARGUMENTS, Checkpoint
 
 pytestmark = pytest.mark.vllm
 
@@ -35,6 +35,13 @@ SETTINGS = [
 ]
 
 
+def pair_of(checkpoint: Checkpoint, family: str) -> list[str]:
+    return [
+        f"model.pair.{which}={checkpoint(family, seed)}"
+        for seed, which in enumerate(("student", "teacher"))
+    ]
+
+
 def leader(owner: int) -> int:
     """The process that holds a run's server."""
     children = Path(f"/proc/{owner}/task/{owner}/children").read_text().split()
@@ -46,11 +53,8 @@ def test_a_run_writes_with_its_newest_weights_and_leaves_nothing_behind(
     python: str, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    pair = [
-        f"model.pair.{which}={checkpoint('internvl', seed)}"
-        for seed, which in enumerate(("student", "teacher"))
-    ]
-    command = [sys.executable, "-m", "gndpo.train", *SETTINGS, *pair, f"hydra.run.dir={folder}"]
+    own = [*pair_of(checkpoint, "internvl"), f"hydra.run.dir={folder}"]
+    command = [sys.executable, "-m", "gndpo.train", *SETTINGS, *own]
     rows = []
     with (tmp_path / "said").open("w") as said, subprocess.Popen(command, stderr=said) as run:
         while len(rows) < ENOUGH and run.poll() is None:
@@ -66,3 +70,17 @@ def test_a_run_writes_with_its_newest_weights_and_leaves_nothing_behind(
     for row in rows:
         assert 0 < row["policy/behaviour_gap"] < 1e-3
         assert row["train/updates"] == row["step"]
+
+
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+def test_ranks_share_a_server_that_has_their_newest_weights(
+    python: str, checkpoint: Checkpoint, tmp_path: Path, trainer: str
+) -> None:
+    """Three prompts, two ranks. Of a student in shards no rank has what the server loads."""
+    ranks = [f"trainer={trainer}", "trainer.devices=2", "trainer.accelerator=cpu"]
+    own = [*pair_of(checkpoint, "internvl"), *ranks]
+    own += [f"steps={ENOUGH}", f"hydra.run.dir={tmp_path}"]
+    subprocess.run([sys.executable, "-m", "gndpo.train", *SETTINGS, *own], check=True)
+    rows = list(read_rows(tmp_path / "metrics.jsonl"))
+    assert [row["train/updates"] for row in rows] == list(range(1, ENOUGH + 1))
+    assert all(0 < row["policy/behaviour_gap"] < 1e-3 for row in rows)

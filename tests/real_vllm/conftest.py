@@ -35,7 +35,9 @@ def python() -> Iterator[str]:
     """The interpreter of vLLM's environment; servers started meanwhile are quick ones."""
     given = os.environ.get(PYTHON, ".venv-vllm/bin/python")
     found = shutil.which(given)
-    assert found, f"{given} is no Python: bash tests/vllm/environment.sh builds it; {PYTHON}=<path>"
+    assert found, (
+        f"{given}: no Python; bash tests/real_vllm/environment.sh builds it, or {PYTHON}=<it>"
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**ENVIRONMENT, PYTHON: str(Path(found).absolute())}.items():
             patch.setenv(name, value)
