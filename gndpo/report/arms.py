@@ -15,6 +15,9 @@ NOT_AN_ARM = {
 # What a preset of a method changes on purpose.
 METHOD = {"model", "reward", "rollout", "surrogate", "teacher", "updates"}
 
+# What gives a run another student or another teacher.
+MODELS = {"model", "teacher"}
+
 # Keys below other roots that are the run's seed, or a place.
 FOLLOWS_THE_RUN = {"data.seed", "model.pair.cache_dir"}
 
@@ -58,11 +61,19 @@ def group(runs: Sequence[Run]) -> list[Arm]:
     return arms
 
 
+def models(run: Run) -> str:
+    """The preset, and overrides of student and teacher: runs alike in them began alike."""
+    return " ".join([run.experiment, *sorted(o for o in _typed(run) if _root(o) in MODELS)]).strip()
+
+
 def _identity(run: Run) -> frozenset[str]:
     """The overrides that make this run what it is, seed and bookkeeping aside."""
-    overrides = (str(override).lstrip("+~") for override in run.info.get("overrides") or [])
-    kept = {o for o in overrides if _root(o) not in NOT_AN_ARM and _key(o) != "advantage"}
+    kept = {o for o in _typed(run) if _root(o) not in NOT_AN_ARM and _key(o) != "advantage"}
     return frozenset(kept | {f"advantage={run.strategy}"})
+
+
+def _typed(run: Run) -> list[str]:
+    return [str(override).lstrip("+~") for override in run.info.get("overrides") or []]
 
 
 def _key(override: str) -> str:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from gndpo.report import stats
-from gndpo.report.arms import Arm
+from gndpo.report.arms import Arm, models
 from gndpo.report.load import Floats, Row, Run, eval_rows, series
 from gndpo.report.stats import Interval
 
 Measures = dict[str, float | None]
 ROUNDING = 1e-9
-LONGEST_NAME = 32  # characters of a reference that several experiments share
+LONGEST_NAME = 32  # characters of a reference that several models share
 ACCURACIES = {
     "accuracy": "eval/acc_1",
     "accuracy_t1": "eval/acc_k",
@@ -99,31 +99,31 @@ def teacher_row(run: Run) -> Row:
 
 
 def references(runs: Sequence[Run]) -> list[Summary]:
-    """Base student and teacher, and a row more for experiments that used other models."""
+    """Base student and teacher, and a row more for runs that used other models."""
     rows = []
     for title, read in (("base student", base_measures), ("teacher", teacher_measures)):
         first, *others = groups = by_model(runs, read)
         usual = not others or len(first) > len(others[0])
-        for experiments in groups:
-            plain = usual and experiments is first
-            name = title if plain else _named(title, experiments)
-            rows.append(_reference(name, read, _of_experiments(runs, experiments)))
+        for alike in groups:
+            plain = usual and alike is first
+            name = title if plain else _named(title, alike)
+            rows.append(_reference(name, read, _with_models(runs, alike)))
     return rows
 
 
 def by_model(runs: Sequence[Run], read: Callable[[Run], Measures]) -> list[list[str]]:
-    """Experiments whose model is equally accurate, most first; unmeasured ones only if all are."""
+    """Names of models that are equally accurate, most first; unmeasured ones only if all are."""
     found: dict[float | None, list[str]] = {}
-    for experiment in dict.fromkeys(run.experiment for run in runs):
-        row = _reference("", read, _of_experiments(runs, [experiment]))
-        found.setdefault(_accuracy(row), []).append(experiment)
-    measured = [experiments for accuracy, experiments in found.items() if accuracy is not None]
+    for name in dict.fromkeys(models(run) for run in runs):
+        row = _reference("", read, _with_models(runs, [name]))
+        found.setdefault(_accuracy(row), []).append(name)
+    measured = [names for accuracy, names in found.items() if accuracy is not None]
     return sorted(measured or found.values(), key=len, reverse=True)
 
 
-def _named(title: str, experiments: Sequence[str]) -> str:
+def _named(title: str, alike: Sequence[str]) -> str:
     """`teacher (self_supervised, vcsd)`, or `teacher (several_teachers +3)` where that is long."""
-    names = [name.removeprefix("methods/") or "no preset" for name in experiments]
+    names = [name.removeprefix("methods/") or "no preset" for name in alike]
     whole = f"{title} ({', '.join(names)})"
     short = f"{title} ({names[0]} +{len(names) - 1})"
     return whole if len(names) == 1 or len(whole) <= LONGEST_NAME else short
@@ -171,8 +171,8 @@ def _of(reduce: Callable[[Floats], float], run: Run, key: str) -> float | None:
     return float(reduce(finite)) if len(finite) else None
 
 
-def _of_experiments(runs: Sequence[Run], experiments: Sequence[str]) -> list[Run]:
-    return [run for run in runs if run.experiment in experiments]
+def _with_models(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
+    return [run for run in runs if models(run) in names]
 
 
 def _accuracy(row: Summary) -> float | None:

@@ -143,6 +143,22 @@ def test_experiments_share_a_reference_where_their_models_are_the_same(tmp_path,
     }
 
 
+def test_students_of_several_sizes_are_kept_apart(tmp_path, make_run):
+    """Two arms of either size: rows of the same student are one."""
+    for images, base in ((20, 0.4), (160, 0.6)):
+        for strategy in ("gndpo", "raw_kl"):
+            typed = [f"advantage={strategy}", f"+model.pair.student.images={images}", "steps=4"]
+            rows = evals(LATER, base=base)
+            folder = tmp_path / f"{strategy}{images}"
+            make_run(folder, strategy, 0, experiment=None, overrides=typed, evals=rows)
+    found = {row.name: row.values["accuracy"].mean for row in references(find_runs([tmp_path]))}
+    assert found == {
+        "base student (model.pair.student.images=20)": 0.4,
+        "base student (model.pair.student.images=160)": 0.6,
+        "teacher": 0.95,
+    }
+
+
 def test_a_reference_of_many_experiments_is_shortened(tmp_path, make_run):
     for index in range(9):
         rows = evals(LATER, base=0.5 if index < 5 else 0.3)
