@@ -188,12 +188,17 @@ def unknown(what: str) -> str:
     """One sentence with what may have been meant."""
     every = [file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.glob("**/*.yaml")]
     known = [name for name in [*groups(), *every] if name.partition("/")[0] not in INTERNAL]
-    tails = {name.rpartition("/")[2]: name for name in known}
-    close = get_close_matches(what, known, 3) or [
-        tails[tail] for tail in get_close_matches(what.rpartition("/")[2], tails, 3)
-    ]
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    near = close(what, known)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
     return f"there is no group or option '{what}'; {meant}gndpo-list shows all groups"
+
+
+def close(typed: str, known: Sequence[str]) -> list[str]:
+    """What resembles it, or ends in what resembles its end; three at most, the closest first."""
+    tails = {name.rpartition("/")[2]: name for name in known}
+    return get_close_matches(typed, known, 3) or [
+        tails[tail] for tail in get_close_matches(typed.rpartition("/")[2], tails, 3)
+    ]
 
 
 def show(lines: Sequence[Line], hint: str) -> None:

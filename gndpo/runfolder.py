@@ -1,7 +1,6 @@
 """The run folder is the truth: files are appended and flushed per step, or written beside and
 renamed."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from gndpo import presence
 from gndpo.disk import synced, writing
 from gndpo.errors import UserError
 from gndpo.ranks import by_first
@@ -59,39 +59,19 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the run's lock. The kernel frees it when the process ends, however it ends."""
+        """Hold the run's lock."""
         with writing(self.path):
             try:
-                held = FileLock(self.path / ".lock").acquire(timeout=PATIENCE)
+                held = FileLock(self.path / presence.LOCK).acquire(timeout=PATIENCE)
             except Timeout as error:
-                raise Taken(f"{self.path} is being written by {self.holder()}") from error
+                who = presence.holder(self.status())
+                raise Taken(f"{self.path} is being written by {who}") from error
         with held:
             yield
 
-    def holder(self) -> str:
-        status = self.status()
-        return f"process {status.get('pid')} on {status.get('host')}"
-
-    def held(self) -> bool:
-        """Whether a process holds the lock; yes, where that cannot be told."""
-        try:
-            with (self.path / ".lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
-
     def seen(self) -> dict[str, Any]:
-        """run.json as it is now: a run whose process was killed could not write that it ended."""
-        status = self.status()
-        if status.get("status") == "running":
-            if self.held():
-                return status | {"reason": f"at work: {self.holder()}"}
-            reason = "its process ended without a word; ckpt=last continues it"
-            return status | {"status": "interrupted", "reason": reason}
-        return status
+        """run.json as it is now."""
+        return presence.seen(self.status(), self.path)
 
     def status(self) -> dict[str, Any]:
         """run.json, or {} where there is none."""

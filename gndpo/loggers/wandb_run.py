@@ -16,6 +16,7 @@ from gndpo.errors import UserError
 from gndpo.loggers.description import run_name, tags
 from gndpo.loggers.pictures import decoded
 from gndpo.runfolder import RunFolder
+from gndpo.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ class Wandb(Logger):
     ) -> None:
         super().__init__()
         self.folder = RunFolder(Path(folder))
-        self.project, self.entity, self.group = project, entity, group
-        self.tags, self.offline = tags, offline
+        self.project, self.entity, self.group = map(without_secrets, (project, entity, group))
+        self.tags, self.offline = without_secrets([*tags]), offline
         self.timeouts = wandb.Settings(
             init_timeout=init_timeout, finish_timeout=finish_timeout, finish_timeout_raises=True
         )
@@ -59,7 +60,7 @@ class Wandb(Logger):
 
     @property
     def name(self) -> str:
-        return self.project
+        return str(self.project)
 
     @property
     def version(self) -> str:
@@ -77,7 +78,7 @@ class Wandb(Logger):
         except wandb.Error as error:
             if self.offline:
                 raise UserError(f"W&B cannot write offline ({error}); use logger=none") from error
-            reason = str(error).partition("\n")[0]
+            reason = " ".join(str(error).split())
             text = "W&B cannot be reached (%s): the run is written offline, send it later with `%s`"
             log.warning(text, reason, f"wandb sync {self.folder.path}/wandb/offline-run-*")
             self.offline = True

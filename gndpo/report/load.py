@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from gndpo.errors import UserError
 from gndpo.forms import read_settings
 from gndpo.nested import flat
+from gndpo.presence import seen
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -80,7 +81,7 @@ def _run_folders(root: Path) -> Iterator[Path]:
 
 def read_run(folder: Path) -> Run:
     """Read one run folder; a missing log is an empty log."""
-    info = _read_info(folder / "run.json")
+    info = seen(_read_info(folder / "run.json"), folder)
     metrics, bad_metrics = read_log(folder / "metrics.jsonl")
     evals, bad_evals = read_log(folder / "eval.jsonl")
     config = _read_config(folder / ".hydra" / "config.yaml")

@@ -100,7 +100,7 @@ def spike_places(norms: Floats) -> npt.NDArray[np.intp]:
     """Indices of the norms over 5 times the median of the finite norms in the 50 steps before.
 
     The first steps, with fewer than 10 finite norms before them, are not judged. Infinity is a
-    spike; NaN is none (it shows as a skipped step).
+    spike, NaN is none; a run writes null for both, which is no norm here but a skipped step.
     """
     finite = np.where(np.isfinite(norms), norms, np.nan)
     padded = np.concatenate([np.full(SPIKE_WINDOW, np.nan), finite])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import bdtr
@@ -55,15 +56,22 @@ def answers(found: Found, column: Column) -> dict[int, float]:
 
 
 def graded(file: Path, *, greedy: bool) -> Iterator[tuple[int, float]]:
-    lines = read_rows(file)[0] if file.exists() else []
-    for line in lines:
-        right = [
-            answer["parts"]["accuracy"]
-            for answer in line.get("answers", ())
-            if (answer["draw"] == GREEDY) == greedy and "parts" in answer
-        ]
-        if right:
-            yield line["index"], sum(right) / len(right)
+    """Index and share of right answers of every question; of lines, what gndpo-eval would not have
+    written is left out."""
+    for line in read_rows(file)[0]:
+        index, given = line.get("index"), line.get("answers")
+        found = [accuracy(x, greedy=greedy) for x in given] if isinstance(given, list) else []
+        right = [x for x in found if x is not None]
+        if right and isinstance(index, int):
+            yield index, sum(right) / len(right)
+
+
+def accuracy(answer: Any, *, greedy: bool) -> float | None:
+    """Of an answer that is greedy, or sampled, as asked, and was graded."""
+    match answer:
+        case {"draw": int(draw), "parts": {"accuracy": int() | float() as x}} if 0 <= x <= 1:
+            return float(x) if (draw == GREEDY) == greedy else None
+    return None
 
 
 def bootstrap(x_Q: Floats) -> tuple[float, float]:

@@ -73,15 +73,27 @@ def training(cfg: DictConfig, assumed: Assumed) -> Cost | None:
     reads = dry_run(build_advantage(cfg.advantage), VOCABULARY)
     kept = state(student, [teacher], 2)
     memory = predict(student, [teacher], sizes_of(cfg, reads))
-    every = cfg.checkpoint.every or cfg.steps
-    checkpoints = min(cfg.checkpoint.keep, -(-cfg.steps // every))
     step = writing(cfg, student, teacher, assumed) + reading(cfg, student, teacher, reads, assumed)
     return Cost(
         seconds=cfg.steps * step,
         evaluation=own_evaluation(cfg, student, teacher, assumed),
-        disk=checkpoints * (kept["masters"] + kept["optimizer"]),
+        disk=checkpoints(cfg) * (kept["masters"] + kept["optimizer"]),
         peak=memory.peak,
     )
+
+
+def checkpoints(cfg: DictConfig) -> int:
+    """How many stay: the last ones, and the best one where it need not be one of them."""
+    saved = scheduled(cfg.checkpoint.every, cfg.steps)
+    if cfg.checkpoint.best is None or cfg.eval.validation == 0:
+        return min(int(cfg.checkpoint.keep), len(saved))
+    saved |= scheduled(cfg.eval.every, cfg.steps)
+    return min(int(cfg.checkpoint.keep) + 1, len(saved))
+
+
+def scheduled(every: int, steps: int) -> set[int]:
+    """Every so many steps (0: never), and the last one."""
+    return {steps, *(range(every, steps, every) if every else ())}
 
 
 def sizes_of(cfg: DictConfig, reads: Reads) -> Sizes:

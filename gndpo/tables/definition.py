@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gndpo.errors import UserError
 from gndpo.folders import config_folder
+from gndpo.forms import check_section
 from gndpo.tables.published import Published, read_published
 
 T = TypeVar("T")
@@ -16,6 +17,16 @@ T = TypeVar("T")
 OWN = "test"
 """In place of a benchmark: the run's own test rows, as eval.jsonl has them."""
 READERS = ("last", "base", "teacher")
+FORMS = {
+    "a text": "title source sweep evaluate? stand_in? published?",
+    "a list of texts": "unreleased? remarks?",
+    "settings by name, like {a: 1}": "rows panels",
+}
+PARTS = {
+    "rows": {"a text": "label experiment? arm? checkpoint? against? without?"},
+    "panels": {"texts by name, like {a: b}": "columns", "a list of texts": "rows?"},
+}
+"""Form -> keys, of a table, of each of its rows and of its panels; `?`: or null."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +114,14 @@ def read_table(section: DictConfig, name: str) -> Table:
     values: Any = OmegaConf.to_container(section, resolve=True)
     where = f"table={name}"
     check_keys(values, {*known(Table), "published"} - {"name"}, where)
-    rows = {key: made(Row, row, f"{where}: rows.{key}") for key, row in values["rows"].items()}
+    check_forms(section, where)
+    rows = {str(key): made(Row, row, f"{where}: rows.{key}") for key, row in values["rows"].items()}
     check_rows(rows, where)
     panels = tuple(
-        panel(title, content, list(rows), f"{where}: panels.{title}")
+        panel(str(title), content, list(rows), f"{where}: panels.{title}")
         for title, content in values["panels"].items()
     )
-    given = values["published"]
+    given = values.get("published")
     file = None if given is None else Path(config_folder()) / "table" / f"{given}.csv"
     published = read_published(file, {p.title: (p.rows, benchmarks(p)) for p in panels})
     return Table(
@@ -127,10 +139,19 @@ def read_table(section: DictConfig, name: str) -> Table:
     )
 
 
+def check_forms(section: DictConfig, where: str) -> None:
+    check_section(f"{where}: ", section, FORMS)
+    for part, forms in PARTS.items():
+        for key, inner in section[part].items():
+            if not isinstance(inner, DictConfig):
+                raise UserError(f"{where}: {part}.{key}={inner} must be settings by name")
+            check_section(f"{where}: {part}.{key}.", inner, forms)
+
+
 def panel(title: str, content: Mapping[str, Any], rows: Sequence[str], where: str) -> Panel:
     """`columns: {mmmu/acc_1: MMMU}`; `rows: null` means all."""
     check_keys(content, {"columns", "rows"}, where)
-    columns = [column(key, label, where) for key, label in content["columns"].items()]
+    columns = [column(str(key), label, where) for key, label in content["columns"].items()]
     named = [column.benchmark for column in columns]
     for name in named:
         if named.count(name) > 1:

@@ -1,6 +1,7 @@
 """Which runs fill a table's rows, and what was measured of them."""
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from gndpo.folders import config_folder
 from gndpo.report.arms import NOT_AN_ARM
 from gndpo.report.load import Row as Line
-from gndpo.report.load import Run, eval_rows, read_rows
+from gndpo.report.load import Run, eval_rows, is_number, read_log
 from gndpo.report.words import listed
 from gndpo.tables.definition import OWN, Column, Panel, Row, Table
 
@@ -89,7 +90,7 @@ def filling(key: str, row: Row, variants: Mapping[frozenset[str], list[Run]]) ->
     more = exact if exact in variants or not variants else next(iter(variants))
     runs = sorted(variants.get(more, []), key=lambda run: str(run.info.get("started") or ""))
     by_seed = {run.seed: run for run in runs}
-    read = {run.folder: read_rows(run.folder / "evaluations.jsonl")[0] for run in by_seed.values()}
+    read = {run.folder: read_log(run.folder / "evaluations.jsonl")[0] for run in by_seed.values()}
     odd = f"{row.label}: its runs also have {' '.join(sorted(more))}, which the preset has not"
     return Filling(by_seed, read, (odd,) if more else ())
 
@@ -102,8 +103,8 @@ def values(filling: Filling, row: Row, column: Column) -> dict[int, Found]:
 
 def value(filling: Filling, run: Run, row: Row, column: Column) -> Found | None:
     """Of the evaluations of the checkpoint in question the one of most questions, the last of
-    these."""
-    step = int(run.info["steps"]) if row.checkpoint == "last" else 0
+    these; what is no number is left out."""
+    step = run.info.get("steps") if row.checkpoint == "last" else 0
     who = "teacher" if row.checkpoint == "teacher" else "student"
     key = f"eval/{column.measure}"
     if column.benchmark == OWN:
@@ -114,11 +115,16 @@ def value(filling: Filling, run: Run, row: Row, column: Column) -> Found | None:
         lines = [x for x in lines if x.get("benchmark") == column.benchmark]
         rows = [(x[key], x) for x in lines if x.get("model") == who and key in x]
         if who == "student":  # another harness measures exported students
-            rows += [(x["value"], x) for x in lines if x.get("metric") == column.measure]
-    if not rows:
+            rows += [(x.get("value"), x) for x in lines if x.get("metric") == column.measure]
+    known = [
+        (float(x), line)
+        for x, line in rows
+        if is_number(x) and math.isfinite(x) and isinstance(line.get("n"), int)
+    ]
+    if not known:
         return None
-    number, line = max(reversed(rows), key=lambda pair: int(pair[1]["n"]))
-    return Found(float(number), int(line["n"]), run, step, who)
+    number, line = max(reversed(known), key=lambda pair: int(pair[1]["n"]))
+    return Found(number, line["n"], run, line["step"], who)
 
 
 def means(

@@ -44,25 +44,46 @@ def read_published(
     }
     cells = {
         (line["row"], line["panel"], name): value
-        for line in lines(file)
+        for line in lines(file, {"row", "panel"})
         for name, value in line.items()
         if name not in ("row", "panel") and value
     }
     beside = file.with_suffix(".notes.csv")
-    noted = lines(beside) if beside.exists() else []
+    noted = lines(beside, {"row", "panel", "benchmark", "note"}) if beside.exists() else []
     notes = {(x["row"], x["panel"], x["benchmark"]): x["note"] for x in noted}
     for where, found in ((file, cells), (beside, notes)):
         for place in found:
             if place not in places:
                 raise UserError(f"{where}: {', '.join(place)} is no cell of the table")
+    for place, value in cells.items():
+        if not is_percent(value):
+            raise UserError(f"{file}: {', '.join(place)} is {value!r:.60}, no percentage")
     return Published(cells, notes)
 
 
-def lines(file: Path) -> list[dict[str, str]]:
+def is_percent(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 100
+    except ValueError:
+        return False
+
+
+def lines(file: Path, needed: set[str]) -> list[dict[str, str]]:
+    """A cell for every name of the heading, in every line."""
     if not file.exists():
         raise UserError(f"{file}: there is no such file; published: null means that none is known")
-    with file.open(encoding="utf-8", newline="") as content:
-        return list(csv.DictReader(content))
+    try:
+        with file.open(encoding="utf-8", newline="") as content:
+            reader = csv.DictReader(content)
+            names, found = {*(reader.fieldnames or ())}, list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: no CSV in UTF-8 ({error}); mend it") from error
+    if not needed <= names:
+        raise UserError(f"{file}: its first line must name {', '.join(sorted(needed))}")
+    for number, line in enumerate(found, 1):
+        if None in line or None in line.values():
+            raise UserError(f"{file}: entry {number} has other cells than the first line names")
+    return found
 
 
 def wrong_means(published: Published, panel: str, benchmarks: Sequence[str]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gndpo import train
+from gndpo.presence import held
 from gndpo.runfolder import RunFolder, Taken
 from tests.durability.conftest import elsewhere
 from tests.runs.conftest import Run
@@ -59,8 +60,8 @@ def test_the_lock_goes_with_its_process_and_readers_see_that(folder: Path) -> No
         assert seen["status"] == "interrupted"
         assert "ckpt=last continues it" in seen["reason"]
         with RunFolder(folder).alone():
-            assert RunFolder(folder).held()
+            assert held(folder)
 
 
 def test_a_folder_without_a_lock_is_nobodys(folder: Path) -> None:
-    assert not RunFolder(folder).held()
+    assert not held(folder)

@@ -9,7 +9,7 @@ import pytest
 
 from gndpo import train
 from gndpo.report.load import read_run
-from tests.runs.conftest import Finished, pair, small
+from tests.runs.conftest import Finished, exit_code, pair, small
 
 __all__ = ["pair", "small"]
 
@@ -31,7 +31,7 @@ def run(
         try:
             train.main()
         except SystemExit as stop:
-            code = int(stop.code or 0)
+            code = exit_code(stop)
         return Finished(code, "".join(capsys.readouterr()), folder)
 
     return start

@@ -33,6 +33,12 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     return of_size(request.param)
 
 
+@pytest.fixture(params=sizes(10, 500))
+def fuzz_some(request: pytest.FixtureRequest) -> Fuzz:
+    """For what takes tenths of a second."""
+    return of_size(request.param)
+
+
 @pytest.fixture(params=sizes(2, 100))
 def fuzz_less(request: pytest.FixtureRequest) -> Fuzz:
     """For what takes seconds."""

@@ -67,9 +67,9 @@ def places(tree: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @st.composite
-def changed(draw: Any) -> dict[str, Any]:
-    """A configuration of which one to three values are others, keys are gone, or new."""
-    tree = copy.deepcopy(composed(draw(st.sampled_from(CHOICES))))
+def altered(draw: Any, whole: Any) -> Any:
+    """A tree of which one to three values are others, keys are gone, or new."""
+    tree = copy.deepcopy(whole)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(sorted(places(tree), key=str)))
         inside = tree
@@ -85,6 +85,10 @@ def changed(draw: Any) -> dict[str, Any]:
         if not tree:
             break
     return tree
+
+
+def changed() -> st.SearchStrategy[dict[str, Any]]:
+    return st.sampled_from(CHOICES).flatmap(lambda choice: altered(composed(choice)))
 
 
 def start(cfg: DictConfig) -> None:

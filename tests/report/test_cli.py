@@ -3,6 +3,7 @@
 import pytest
 
 from gndpo.report.cli import main
+from tests.durability.conftest import elsewhere
 
 FIGURES = ["overview", "accuracy", "grad_norm", "kl", "advantage"]
 
@@ -43,8 +44,19 @@ def test_runs_that_have_only_begun_give_dashes_and_no_figures(tmp_path, make_run
         (folder / log).unlink()
     out = run(capsys, tmp_path)
     assert "0 of 1" in out
-    assert "running at step 0 of 60." in out
+    assert "interrupted at step 0 of 60" in out
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.csv"}
+
+
+def test_a_run_is_running_while_its_process_is_there(tmp_path, make_run, capsys):
+    here = {"pid": 7, "host": "node"}
+    folder = make_run(tmp_path / "a", "gndpo", 0, status="running", step=30, **here)
+    with elsewhere(folder):
+        alive = run(capsys, tmp_path)
+    gone = run(capsys, tmp_path)
+    assert f"{folder}: running at step 30 of 60, at work: process 7 on node." in alive
+    ended = "its process ended without a word; ckpt=last continues it"
+    assert f"{folder}: interrupted at step 30 of 60, {ended}." in gone
 
 
 def test_a_single_run_needs_no_comparison(tmp_path, make_run, capsys):

@@ -23,6 +23,7 @@ from gndpo.report.page.overview import cards, dash, link, run_row
 from gndpo.report.page.tokens import answers
 from gndpo.report.stats import interval
 from gndpo.report.verdict import verdict
+from tests.durability.conftest import elsewhere
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -148,6 +149,18 @@ def test_runs_that_have_only_begun_make_a_page_without_cards(tmp_path, make_run)
     text = page(build(find_runs([tmp_path])), tmp_path / "report.html")
     assert "No strategy has a final test accuracy yet." in text
     assert 'class="card"' not in text
+
+
+def test_the_page_tells_a_run_at_work_from_one_that_was_killed(tmp_path, make_run):
+    folder = make_run(tmp_path / "a", "gndpo", 0, status="running", pid=7, host="node")
+
+    def shown():
+        (row,) = Scripts(page(build(find_runs([tmp_path])), tmp_path / "x.html")).meta["runs"]
+        return row["status"], row["reason"]
+
+    with elsewhere(folder):
+        assert shown() == ("running", "at work: process 7 on node")
+    assert shown()[0] == "interrupted"
 
 
 def test_names_of_arms_and_words_of_models_never_become_html(tmp_path, make_run):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gndpo import train
+from gndpo import preemption, train
 from gndpo.models.digits import build_model, build_processor
 from gndpo.runfolder import read_rows
 
@@ -58,6 +58,14 @@ class Finished:
 Run = Callable[..., Finished]
 
 
+def exit_code(stop: SystemExit) -> int:
+    """Of a command. A signal from outside (`timeout 300 pytest`) is the tests', though the run at
+    work took it for its own: they end."""
+    if stop.code == preemption.CODE:
+        pytest.exit("a signal asked the tests to leave", preemption.CODE)
+    return int(stop.code or 0)
+
+
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """command(main, "a=1", ...) -> (exit code, stderr)."""
@@ -69,7 +77,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         try:
             main()
         except SystemExit as stop:
-            code = int(stop.code or 0)
+            code = exit_code(stop)
         return code, capsys.readouterr().err
 
     return call

@@ -10,7 +10,7 @@ from gndpo import evaluate
 from tests.runs.conftest import Run, build_checkpoint
 
 SENTENCES = {
-    "advantage=typo": "Could not find 'advantage/typo'",
+    "advantage=typo": "advantage=typo: there is no such option; choose one of aopd, ",
     "+advantage.clmap=1": "unknown key 'clmap' (raw_kl takes: clamp)",
     "advantage.clmap=1": "clmap",
     "+surrogate.loss.clip=1": "unknown key 'clip' (reinforce takes: nothing)",

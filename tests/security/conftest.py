@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.runs.conftest import pair, run, small
+from tests.runs.conftest import exit_code, pair, run, small
 
 __all__ = ["pair", "run", "small"]
 
@@ -22,7 +22,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         try:
             main()
         except SystemExit as stop:
-            code = int(stop.code or 0)
+            code = exit_code(stop)
         return code, "".join(capsys.readouterr())
 
     return call

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gndpo import train
+from gndpo import evaluate, train
 from gndpo.arguments import folder_name
 from gndpo.console import console
 from gndpo.models.digits import build_processor
@@ -25,6 +25,16 @@ GIVEN = (
     "model.pair.teacher=${oc.env:LAB_TOKEN}",
     "model.chat_template=${oc.env:TEMPLATE}",
 )
+
+
+SHOWN = (
+    "logger=wandb",
+    "logger.wandb.project=${oc.env:WANDB_API_KEY}",
+    "logger.wandb.entity=${oc.env:LAB_TOKEN}",
+    f"logger.wandb.group='at https://{LOGIN}@host'",
+    f"logger.wandb.tags=[{KEY},'{{token: {TYPED_ONE}}}']",
+)
+"""What W&B is told beside the configuration."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +67,10 @@ def holding(root: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.usefixtures("planted")
 def test_a_run_keeps_none_and_is_still_the_same_run(run: Any) -> None:
-    done = run(*GIVEN, "logger=wandb")
+    done = run(*GIVEN, *SHOWN)
     assert done.code == 0, done.err
     cli.main([str(done.folder), "--html"])
-    again = run(*GIVEN, "logger=wandb", "ckpt=last")
+    again = run(*GIVEN, *SHOWN, "ckpt=last")
     assert again.code == 0, again.err
     assert "is finished already" in again.err
     assert not [secret for secret in PLANTED if secret in done.err + again.err]
@@ -103,6 +113,28 @@ def test_a_sweep_that_cannot_be_composed_keeps_none(command: Any, tmp_path: Path
     )  # fmt: skip
     assert code == 1
     assert (tmp_path / "multirun.yaml").exists()
+    assert holding(tmp_path) == []
+
+
+def test_a_sweep_of_evaluations_keeps_none(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its notes are elsewhere than the runs."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    given = ["-m", f"run={tmp_path}/none", f"+a.password={TYPED_ONE}", "seed=0,1"]
+    code, said = command(evaluate.main, *given)
+    assert code == 1
+    assert "is not a run folder" in said
+    assert (tmp_path / "gndpo-eval" / "multirun.yaml").exists()
+    assert holding(tmp_path) == []
+
+
+def test_nor_does_one_that_cannot_be_composed(tmp_path: Path) -> None:
+    given = ["-m", f"+a.password={TYPED_ONE}", "benchmark=aime24,nothing"]
+    command = [sys.executable, "-m", "gndpo.evaluate", *given]
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True)
+    assert done.returncode == 1
+    assert (tmp_path / "gndpo-eval" / "multirun.yaml").exists()
     assert holding(tmp_path) == []
 
 

@@ -62,6 +62,25 @@ def test_a_training(composed, assumed) -> None:
     assert one.disk == 4 * 12 * 1_777_088_000
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "evaluation", "stay"),
+    [
+        ("{every:20,keep:4,best:null}", "{every:5}", 4),  # 20, 40, 60, 65
+        ("{every:20,keep:4,best:eval/acc_1}", "{every:5}", 5),  # and 5, for example
+        ("{every:20,keep:2,best:eval/acc_1}", "{every:20}", 3),
+        ("{every:20,keep:4,best:eval/acc_1}", "{every:20}", 4),  # the best is one of the four
+        ("{every:20,keep:9,best:eval/acc_1}", "{every:5}", 10),
+        ("{every:20,keep:4,best:eval/acc_1}", "{every:5,validation:0}", 4),  # nothing is best
+        ("{every:0,keep:4,best:eval/acc_1}", "{every:0}", 1),
+    ],
+)
+def test_the_best_checkpoint_counts_where_it_need_not_be_among_the_last(
+    composed, checkpoint, evaluation, stay
+) -> None:
+    given = ("steps=65", f"checkpoint={checkpoint}", f"eval={evaluation}")
+    assert cost.checkpoints(composed("train", *given)) == stay
+
+
 def test_what_a_teacher_begins_costs_its_own_batches(composed, assumed) -> None:
     arm = ("experiment=tropd/r1_distill_1_5b", "advantage=raw_kl")
     plain = cost.training(composed("train", *arm), assumed)
