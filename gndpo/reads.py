@@ -30,9 +30,10 @@ def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
     scores = random_scores(vocabulary)
     try:
         signal = strategy(scores)
-    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, IndexError, TypeError, ValueError) as error:
+        reason = str(error) or type(error).__name__
         raise UserError(
-            f"the strategy fails on a random batch, check its knobs: {error}"
+            f"the strategy fails on a random batch, check its knobs: {reason}"
         ) from error
     if not isinstance(signal, Signal):
         raise UserError(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from gndpo.build import build
 from gndpo.errors import UserError
 from gndpo.loss import answer_loss
 from gndpo.pieces import Piece
@@ -17,7 +19,8 @@ from gndpo.surrogates import reinforce, token_weights
 from gndpo.views import View
 
 LOGP = frozenset({("logp",)})
-NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "conf" / "advantage").glob("*.yaml"))
+CONF = Path(__file__).parents[1] / "conf" / "advantage"
+NAMES = sorted(p.stem for p in CONF.glob("*.yaml"))
 EXPECTED = {
     "raw_kl": Reads({"student": LOGP, "teacher": LOGP}, frozenset(), frozenset({"student"})),
     "gndpo": Reads({"student": LOGP, "teacher": LOGP}, frozenset(), frozenset({"student"})),
@@ -163,3 +166,11 @@ def test_random_scores_have_something_of_everything():
     assert not scores.mask_BT.all()
     assert len(scores.group_B.unique()) == 2
     assert (scores.teacher.logp_BT != scores.student.logp_BT)[scores.mask_BT].all()
+
+
+def test_a_knob_that_no_strategy_takes_is_one_sentence() -> None:
+    """OmegaConf answers a number plus a list with a bare assertion."""
+    cfg = OmegaConf.load(CONF / "mix.yaml")
+    cfg.first.eps = [1]
+    with pytest.raises(UserError, match="check its knobs: AssertionError"):
+        dry_run(build(cfg, "advantage"), 40)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +141,7 @@ def measured(row: Row) -> Row:
 
 def is_number(x: Any) -> bool:
     """One that fits into 64 bits."""
-    return isinstance(x, float) or (isinstance(x, int) and abs(x) <= sys.float_info.max)
+    return isinstance(x, float) or (isinstance(x, int) and abs(x) < 2**63)
 
 
 def series(rows: Sequence[Row], key: str) -> tuple[Floats, Floats]:
