@@ -9,3 +9,7 @@ class UserError(CompactHydraException):
 
     The message is one sentence: what failed, what was found, what is allowed, what to type.
     """
+
+    def __str__(self) -> str:
+        """On one line, whatever was typed or read."""
+        return " ".join(super().__str__().splitlines())

@@ -1,7 +1,8 @@
 """What a strategy reads, found by one dry run on random scores; scoring then computes exactly
 that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,17 +25,24 @@ class Reads:
     trained: frozenset[str]
 
 
-def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
-    """Run the strategy once on a tiny random batch over the real vocabulary and note what it,
-    and its matches, read."""
-    scores = random_scores(vocabulary)
+@contextmanager
+def knobs_at_fault() -> Iterator[None]:
+    """What a strategy raises that computes with values of another kind."""
     try:
-        signal = strategy(scores)
+        yield
     except (ArithmeticError, AssertionError, IndexError, TypeError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise UserError(
             f"the strategy fails on a random batch, check its knobs: {reason}"
         ) from error
+
+
+def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
+    """Run the strategy once on a tiny random batch over the real vocabulary and note what it,
+    and its matches, read."""
+    scores = random_scores(vocabulary)
+    with knobs_at_fault():
+        signal = strategy(scores)
     if not isinstance(signal, Signal):
         raise UserError(
             f"the strategy returned {type(signal).__name__}, it must return a gndpo.signal.Signal"
@@ -42,8 +50,9 @@ def dry_run(strategy: Strategy, vocabulary: int) -> Reads:
     names = [match.name for match in signal.matches]
     if len({*names, "surrogate"}) <= len(names):
         raise UserError(f"matches need names of their own, not 'surrogate'; found {names}")
-    for match in signal.matches:
-        touch(match, scores)
+    with knobs_at_fault():
+        for match in signal.matches:
+            touch(match, scores)
     requests = {
         name: set(view.known) for name, view in scores.views.items() if view.known or view.whole
     }

@@ -88,7 +88,7 @@ def test_every_target_of_our_own_configuration_is_allowed() -> None:
 def targets(value: Any) -> list[str]:
     if isinstance(value, dict):
         own = [value["_target_"]] if "_target_" in value else []
-        return own + [name for x in value.values() for name in targets(x)]
+        return own + [name for key in value if key != "hydra" for name in targets(value[key])]
     return [name for x in value for name in targets(x)] if isinstance(value, list) else []
 
 

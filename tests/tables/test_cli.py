@@ -69,12 +69,13 @@ def test_commands_alone_are_lines_for_a_shell(printed, adaptive) -> None:
 
 @pytest.mark.parametrize("how", ["--plan", "plan=true"])
 def test_the_plan_has_hours_disk_and_what_it_assumes(printed, how) -> None:
-    """Three rows, a seed each: the disk is 3 x 2 checkpoints of 12 bytes per weight."""
+    """Three rows, a seed each: the disk is 3 x 3 checkpoints (the last two, the
+    best one) of 12 bytes per weight."""
     out = printed("table=vgs/adaptive", how, "seeds=[0]")
     assert "gndpo-train -m experiment=vgs/qwen3_vl_2b advantage=full_kl seed=0 sweep=vgs" in out
     (total,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["sum"]]
     assert total[1] == "3"
-    assert total[4] == f"{3 * 2 * 12 * 2.127532:.0f}"
+    assert total[4] == f"{3 * 3 * 12 * 2.127532:.0f}"
     assert "Assumed, not measured: an A100 of 80 GB" in " ".join(out.split())
     assert (
         "More than 85 GB, so not on one such GPU as it stands: VGS (vgs/qwen3_vl_2b)"
