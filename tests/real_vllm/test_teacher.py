@@ -136,13 +136,12 @@ def test_more_ids_than_the_server_may_name(stand: Stand) -> None:
         stand.view(source)
 
 
+@pytest.mark.parametrize("stand", ["internvl"], indirect=True)
 def test_a_run_learns_from_the_server_what_it_learns_from_the_checkpoint(
     stand: Stand,
     checkpoint: Checkpoint,
     run: Run,  # noqa: F811
 ) -> None:
-    if stand.desk.processor.image_processor is None:
-        pytest.skip("its data are images")
     models = [
         f"model.pair.student={checkpoint('internvl', 0)}",
         f"model.pair.teacher={stand.folder}",
